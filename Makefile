@@ -1,0 +1,73 @@
+# make run    build and serve on ws://127.0.0.1:7447, data in ./data
+# make test   every test, with the race detector
+# make check  gofmt, vet, staticcheck, golangci-lint, govulncheck
+# make fuzz   each fuzz target for a minute (FUZZTIME=10s for less)
+# make bench  the benchmarks of BENCHMARKS.md, beside other relays
+# make build  bin/agora
+
+GO   ?= go
+TAGS := libsecp256k1
+# seconds, m or h for each fuzz target
+FUZZTIME ?= 60s
+# what tests and checks look at
+PKGS ?= ./...
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.8.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+
+# libsecp256k1 and LMDB are C, compiled by gcc on the way
+export CGO_ENABLED := 1
+
+.PHONY: run build test test-go test-node check bench fuzz tools clean
+
+run: build
+	@echo "starting the relay; Ctrl-C stops it"
+	@./bin/agora serve
+
+build: tools
+	@echo "building bin/agora (the first time also fetches and compiles what it needs: some minutes)"
+	@$(GO) build -tags $(TAGS) -o bin/agora ./cmd/agora
+
+test: test-go test-node
+
+test-go: tools
+	$(GO) test -race -tags $(TAGS) -timeout 30m $(PKGS)
+
+# the same relay through the library most web clients use
+test-node: build
+	@if [ -f test/nostr-tools/package.json ]; then \
+		echo "nostr-tools against bin/agora"; \
+		cd test/nostr-tools && npm ci --no-audit --no-fund && npm test; \
+	fi
+
+check: tools
+	@echo "gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); \
+		if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
+	@echo "vet"; $(GO) vet -tags $(TAGS) $(PKGS)
+	@echo "vet, pure Go build"; $(GO) vet $(PKGS)
+	@echo "staticcheck"; $(GO) run $(STATICCHECK) -tags $(TAGS) $(PKGS)
+	@echo "golangci-lint"; $(GO) run $(GOLANGCI) run --build-tags $(TAGS) $(PKGS)
+	@echo "govulncheck"; if $(GO) run $(GOVULNCHECK) -version >/dev/null 2>&1 && \
+		curl -fsS --max-time 10 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then \
+			$(GO) run $(GOVULNCHECK) -tags $(TAGS) $(PKGS); \
+		else echo "govulncheck left out: https://vuln.go.dev cannot be reached from here"; fi
+
+bench: build
+	$(GO) run -tags $(TAGS) ./cmd/bench
+
+# go test fuzzes one target of one package at a time
+fuzz: tools
+	@set -e; for pkg in $$($(GO) list -tags $(TAGS) $(PKGS)); do \
+		for target in $$($(GO) test -tags $(TAGS) -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$target for $(FUZZTIME)"; \
+			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+# says what is missing, and installs the small things that tests need
+tools:
+	@GO="$(GO)" ./.ci/tools
+
+clean:
+	rm -rf bin
