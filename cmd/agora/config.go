@@ -1,0 +1,136 @@
+package main
+
+import "time"
+
+// Config is every setting of the program. A field's `toml` name is its name in
+// the file; the flag is the same with dashes, the environment variable the
+// same in capitals after AGORA_. `unit` and `help` are what --print-config and
+// --help say; `reload:"yes"` marks what SIGHUP changes without a restart;
+// `group` opens a chapter of the printed file.
+type Config struct {
+	Listen         string   `toml:"listen" group:"Where it listens and what it keeps" unit:"host:port" help:"address of the relay, for websockets and HTTP alike; port 0 picks a free one"`
+	Data           string   `toml:"data" unit:"directory" help:"everything the relay keeps; made with mode 0700 when missing"`
+	MetricsListen  string   `toml:"metrics_listen" unit:"host:port" help:"address of its own for /metrics and /healthz; empty: both are served on the main address, /metrics to loopback only"`
+	TLSCert        string   `toml:"tls_cert" unit:"file" help:"certificate chain in PEM; empty: no TLS (put a proxy in front, see trusted_proxies)"`
+	TLSKey         string   `toml:"tls_key" unit:"file" help:"private key in PEM that belongs to tls_cert"`
+	PublicURLs     []string `toml:"public_urls" unit:"ws:// or wss:// URLs" help:"addresses under which clients reach the relay; NIP-42, NIP-62 and NIP-98 compare with their host and port; empty: derived from listen"`
+	TrustedProxies []string `toml:"trusted_proxies" reload:"yes" unit:"addresses or CIDR networks" help:"proxies whose X-Forwarded-For or Forwarded header names the client; empty: the header is ignored"`
+	LogLevel       string   `toml:"log_level" reload:"yes" unit:"debug, info, warn or error" help:"least level that is logged to stderr"`
+	LogJSON        bool     `toml:"log_json" unit:"true or false" help:"log in JSON lines instead of text"`
+
+	Name        string   `toml:"name" reload:"yes" group:"What it says about itself (NIP-11)" unit:"up to 30 characters" help:"the relay's name"`
+	Description string   `toml:"description" reload:"yes" unit:"text" help:"what this relay is for"`
+	Contact     string   `toml:"contact" reload:"yes" unit:"mailto: or https: address" help:"how to reach the operator"`
+	Icon        string   `toml:"icon" reload:"yes" unit:"URL" help:"square picture"`
+	Banner      string   `toml:"banner" reload:"yes" unit:"URL" help:"wide picture"`
+	Terms       string   `toml:"terms_of_service" reload:"yes" unit:"URL" help:"terms of service"`
+	Admins      []string `toml:"admins" reload:"yes" unit:"npub1… or 64 hex digits" help:"keys that may manage the relay (NIP-86); the first is announced as its pubkey"`
+
+	MaxMessage       Size     `toml:"max_message" reload:"yes" group:"Limits of one connection, one query, one event" unit:"bytes" help:"largest message a client may send, inflated; leave room for max_content with escapes"`
+	MaxContent       int      `toml:"max_content" reload:"yes" unit:"characters" help:"longest content of an event"`
+	MaxTags          int      `toml:"max_tags" reload:"yes" unit:"tags" help:"most tags of an event; contact lists of 10,000 keys are real"`
+	MaxSubscriptions int      `toml:"max_subscriptions" reload:"yes" unit:"subscriptions" help:"most open subscriptions of one connection"`
+	MaxFilters       int      `toml:"max_filters" reload:"yes" unit:"filters" help:"most filters in one REQ or COUNT"`
+	MaxFilterItems   int      `toml:"max_filter_items" reload:"yes" unit:"values" help:"most ids, authors, kinds and tag values together in one filter"`
+	MaxLimit         int      `toml:"max_limit" reload:"yes" unit:"events" help:"most stored events one filter is answered with; a larger limit is cut to this"`
+	DefaultLimit     int      `toml:"default_limit" reload:"yes" unit:"events" help:"stored events for a filter that names no limit"`
+	MinPoW           int      `toml:"min_pow" reload:"yes" unit:"leading zero bits (NIP-13)" help:"proof of work an event must carry; 0: none"`
+	MaxFuture        Duration `toml:"max_future" reload:"yes" unit:"time" help:"how far ahead of our clock created_at may lie"`
+	MaxPast          Duration `toml:"max_past" reload:"yes" unit:"time" help:"how old an event from a client may be; 0s: any age"`
+	QueryTime        Duration `toml:"query_time" reload:"yes" unit:"time" help:"work for one REQ or COUNT at most, without the time its client takes to read"`
+	QueryCost        int      `toml:"query_cost" reload:"yes" unit:"index ranges" help:"most ranges of an index one REQ or COUNT may open: authors times kinds, tag values and so on"`
+
+	AuthToRead    bool     `toml:"auth_to_read" reload:"yes" group:"Who may read and write" unit:"true or false" help:"reading needs NIP-42 authentication"`
+	AuthToWrite   bool     `toml:"auth_to_write" reload:"yes" unit:"true or false" help:"writing needs NIP-42 authentication"`
+	MembersOnly   bool     `toml:"members_only" reload:"yes" unit:"true or false" help:"only members may write: keys allowed by NIP-86 (allowpubkey, assignrole) or by an invitation of NIP-43"`
+	AllowedKinds  bool     `toml:"allowed_kinds_only" reload:"yes" unit:"true or false" help:"only kinds allowed by NIP-86 (allowkind) are taken, and deletions"`
+	InviteCodes   []string `toml:"invite_codes" reload:"yes" unit:"words" help:"standing codes that make a member of whoever brings one (NIP-43)"`
+	MembersInvite bool     `toml:"members_invite" reload:"yes" unit:"true or false" help:"members, not only admins, may ask for an invitation (NIP-43)"`
+	PrivateKinds  []int    `toml:"private_kinds" reload:"yes" unit:"kinds" help:"kinds that only their author and the keys in their p tags may read, after authentication; 1059 and 21059 always go to their recipients only"`
+
+	EventsPerSecond  float64  `toml:"events_per_second" reload:"yes" group:"Budgets (the rates spare budget_exempt)" unit:"events/s" help:"sustained EVENT messages of one connection; 0: no bound"`
+	EventsBurst      int      `toml:"events_burst" reload:"yes" unit:"events" help:"events of one connection at once, before the rate applies"`
+	QueriesPerSecond float64  `toml:"queries_per_second" reload:"yes" unit:"queries/s" help:"sustained REQ, COUNT and NEG-OPEN of one connection; 0: no bound"`
+	QueriesBurst     int      `toml:"queries_burst" reload:"yes" unit:"queries" help:"queries of one connection at once, before the rate applies"`
+	BytesPerSecond   Size     `toml:"bytes_per_second" reload:"yes" unit:"bytes/s" help:"sustained incoming bytes of one connection; beyond it the socket is not read; 0: no bound"`
+	BytesBurst       Size     `toml:"bytes_burst" reload:"yes" unit:"bytes" help:"incoming bytes of one connection at once, before the rate applies"`
+	IPFactor         float64  `toml:"ip_factor" reload:"yes" unit:"times" help:"one address may use so many times the rates of one connection"`
+	IPConnections    int      `toml:"ip_connections" reload:"yes" unit:"connections" help:"most open connections of one address"`
+	IPUnauthed       int      `toml:"ip_unauthenticated" reload:"yes" unit:"connections" help:"most open connections of one address that have not authenticated"`
+	IPSubscriptions  int      `toml:"ip_subscriptions" reload:"yes" unit:"subscriptions" help:"most open subscriptions of one address"`
+	MaxConnections   int      `toml:"max_connections" reload:"yes" unit:"connections" help:"most open connections of the whole relay"`
+	Ping             Duration `toml:"ping" reload:"yes" unit:"time" help:"a silent connection is pinged after this"`
+	Idle             Duration `toml:"idle" reload:"yes" unit:"time" help:"a connection that answers no ping is dropped after this"`
+	WriteStall       Duration `toml:"write_stall" reload:"yes" unit:"time" help:"a connection that takes no byte for so long is dropped"`
+	Handshake        Duration `toml:"handshake" unit:"time" help:"longest time from the first byte of a connection to the answer of its upgrade"`
+	BudgetExempt     []string `toml:"budget_exempt" unit:"addresses or CIDR networks" help:"addresses to which the rates do not apply"`
+
+	Retention   []string `toml:"retention" reload:"yes" group:"The store" unit:"rules" help:"what is thrown away: \"kinds=7,9735 age=90d\", \"kinds=20-22 count=100000\", \"size=50GiB\" (oldest first); empty: nothing"`
+	MapSize     Size     `toml:"map_size" unit:"bytes of address space" help:"upper bound of the database; costs nothing until used"`
+	BatchEvents int      `toml:"batch_events" unit:"events" help:"most events in one synced commit"`
+	BatchWait   Duration `toml:"batch_wait" unit:"time" help:"how long a commit waits for more events to join it"`
+
+	Search       bool     `toml:"search" group:"Projections of the log" unit:"true or false" help:"keep a word index and answer NIP-50 searches"`
+	SearchDisk   Size     `toml:"search_disk" unit:"bytes" help:"disk budget of the word index; above it the oldest events leave the index"`
+	Graph        bool     `toml:"graph" unit:"true or false" help:"keep the social graph and answer /v1/graph/"`
+	Assertions   int      `toml:"assertions" unit:"keys" help:"for how many of the highest ranked keys NIP-85 assertions are published; 0: none"`
+	Negentropy   bool     `toml:"negentropy" unit:"true or false" help:"answer NIP-77 reconciliation"`
+	ReadySets    []string `toml:"ready_sets" unit:"filters in JSON" help:"filters whose negentropy sets are kept ready beside the whole set"`
+	Compression  bool     `toml:"compression" reload:"yes" unit:"true or false" help:"permessage-deflate for clients that ask for it"`
+	Bring        bool     `toml:"bring" unit:"true or false" help:"let a key have its own events fetched from its relays (POST /v1/graph/{npub}/bring)"`
+	IndexRelays  []string `toml:"index_relays" unit:"ws:// or wss:// URLs" help:"where bring looks for a key's relay list that is not held here"`
+	AllowPrivate []string `toml:"dial_private" unit:"CIDR networks" help:"private networks that outgoing connections may reach; empty: none"`
+}
+
+// defaults is the configuration of a relay that was told nothing.
+func defaults() Config {
+	return Config{
+		Listen:   "127.0.0.1:7447",
+		Data:     "./data",
+		LogLevel: "info",
+
+		Name:        "Agora",
+		Description: "A Nostr relay. Its readers own their graph.",
+
+		MaxMessage:       1<<20 + 1<<17,
+		MaxContent:       512 << 10,
+		MaxTags:          20_000,
+		MaxSubscriptions: 100,
+		MaxFilters:       50,
+		MaxFilterItems:   5_000,
+		MaxLimit:         1_000,
+		DefaultLimit:     500,
+		MaxFuture:        Duration{15 * time.Minute},
+		QueryTime:        Duration{5 * time.Second},
+		QueryCost:        100_000,
+
+		EventsPerSecond:  50,
+		EventsBurst:      500,
+		QueriesPerSecond: 20,
+		QueriesBurst:     200,
+		BytesPerSecond:   1 << 20,
+		BytesBurst:       8 << 20,
+		IPFactor:         4,
+		IPConnections:    100,
+		IPUnauthed:       100,
+		IPSubscriptions:  1_000,
+		MaxConnections:   20_000,
+		Ping:             Duration{30 * time.Second},
+		Idle:             Duration{2 * time.Minute},
+		WriteStall:       Duration{time.Minute},
+		Handshake:        Duration{10 * time.Second},
+		BudgetExempt:     []string{"127.0.0.0/8", "::1"},
+
+		MapSize:     1 << 40,
+		BatchEvents: 256,
+		BatchWait:   Duration{5 * time.Millisecond},
+
+		Search:      true,
+		SearchDisk:  10 << 30,
+		Graph:       true,
+		Assertions:  1000,
+		Negentropy:  true,
+		Compression: true,
+		Bring:       true,
+	}
+}

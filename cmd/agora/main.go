@@ -1,0 +1,102 @@
+// Agora is a Nostr relay in one binary. This package reads flags and settings,
+// makes the parts from the bottom up and runs them; it is the only one that
+// knows every room.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+)
+
+// Exit codes, as the README lists them.
+const (
+	exitDone        = 0
+	exitFailed      = 1   // it could not be done; stderr says why
+	exitUsage       = 2   // wrong flags, arguments or configuration; nothing was touched
+	exitDamaged     = 3   // check found damage
+	exitInterrupted = 130 // stopped by SIGINT or SIGTERM before the work was done
+)
+
+// exit carries an exit code with an error.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string { return e.err.Error() }
+func (e *exit) Unwrap() error { return e.err }
+
+// usage marks err as the caller's mistake.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exit{exitUsage, err}
+}
+
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+func main() { os.Exit(run(os.Args)) }
+
+// run is main without the exit, so that tests can call it.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := commands().Run(ctx, args)
+	if err == nil {
+		return exitDone
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(os.Stderr, "agora: "+text)
+	}
+	if e, ok := errors.AsType[*exit](err); ok {
+		return e.code
+	}
+	return exitFailed
+}
+
+// commands is the whole command line.
+func commands() *cli.Command {
+	return &cli.Command{
+		Name:  "agora",
+		Usage: "a Nostr relay whose readers own their graph",
+		UsageText: "agora serve                         # relay on ws://127.0.0.1:7447, data in ./data\n" +
+			"agora import old-relay.jsonl.zst    # events in\n" +
+			"agora export > all.jsonl            # events out",
+		Description: "Exit codes: 0 done; 1 it could not be done; 2 wrong flags, arguments or configuration;\n" +
+			"3 check found damage; 130 interrupted before the work was done.",
+		Version:         version(),
+		HideHelpCommand: true,
+		Suggest:         true,
+		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // run decides
+		OnUsageError:    wrongUsage,
+		Action:          noCommand,
+		Commands: []*cli.Command{
+			serveCommand(), importCommand(), exportCommand(), syncCommand(), checkCommand(),
+			backupCommand(), compactCommand(), keyCommand(), versionCommand(),
+		},
+	}
+}
+
+// wrongUsage keeps the library from printing the whole help over the one line
+// that says what is wrong.
+func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	return usagef("%w (see: %s --help)", err, cmd.FullName())
+}
+
+func noCommand(_ context.Context, cmd *cli.Command) error {
+	if name := cmd.Args().First(); name != "" {
+		var names []string
+		for _, c := range cmd.Commands {
+			names = append(names, c.Name)
+		}
+		return usagef("there is no command %q; the nearest is %q (see: agora --help)", name, nearest(name, names))
+	}
+	return cli.ShowRootCommandHelp(cmd)
+}

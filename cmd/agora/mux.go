@@ -1,0 +1,102 @@
+package main
+
+import (
+	"net/http"
+	"net/netip"
+	"path"
+	"time"
+)
+
+// doors are the handlers of one relay by path; nil ones are not there.
+type doors struct {
+	relay   http.Handler // "/": websocket, NIP-11, NIP-86, landing page
+	graph   http.Handler // /v1/graph/…
+	bring   http.Handler // POST /v1/graph/{npub}/bring
+	export  http.Handler // /v1/export
+	metrics http.Handler // /metrics
+	health  http.Handler // /healthz
+}
+
+// streamStall is how long one write of an HTTP answer may wait for its reader.
+const streamStall = 30 * time.Second
+
+// mux is the main address. Every path that is not named here is 404, for a
+// websocket too (NIP-01).
+func (d doors) mux(metricsElsewhere bool) http.Handler {
+	m := http.NewServeMux()
+	m.Handle("/{$}", d.relay)
+	handle(m, "/v1/graph/", d.graph)
+	handle(m, "/v1/graph/{npub}/bring", d.bring)
+	handle(m, "/v1/export", d.export)
+	handle(m, "GET /healthz", d.health)
+	if !metricsElsewhere && d.metrics != nil {
+		m.Handle("GET /metrics", loopbackOnly(d.metrics))
+	}
+	return exactPaths(m)
+}
+
+// inside is the mux of metrics_listen.
+func (d doors) inside() http.Handler {
+	m := http.NewServeMux()
+	m.Handle("GET /metrics", d.metrics)
+	m.Handle("GET /healthz", d.health)
+	return m
+}
+
+// handle mounts what exists, with a deadline on each write in place of one on
+// the whole answer, which may be long.
+func handle(m *http.ServeMux, pattern string, h http.Handler) {
+	if h == nil {
+		return
+	}
+	m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(&patient{ResponseWriter: w, control: http.NewResponseController(w)}, r)
+	})
+}
+
+// patient gives each write its own deadline: a reader that takes nothing is
+// let go, one that takes its time is not.
+type patient struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(streamStall)); err != nil {
+		return 0, err
+	}
+	return p.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// exactPaths keeps the mux from redirecting "//" and "/a/../b": a path is
+// known as it stands, or it is 404.
+func exactPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		clean := path.Clean(r.URL.Path)
+		if last := len(r.URL.Path) - 1; last > 0 && r.URL.Path[last] == '/' {
+			clean += "/"
+		}
+		if r.URL.Path != clean {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// loopbackOnly shows the metrics to programs on this machine. A request that
+// came through a proxy has come from elsewhere.
+func loopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		forwarded := r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
+		if err != nil || !from.Addr().Unmap().IsLoopback() || forwarded {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"agora/relay/store"
+
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/urfave/cli/v3"
+)
+
+func checkCommand() *cli.Command {
+	return &cli.Command{
+		Name: "check", Usage: "verify every index against every record",
+		OnUsageError: wrongUsage, HideHelpCommand: true,
+		Description: `Verifies every index against every record and every record's id; with
+--signatures every signature too. Works while the relay is serving. Names what is
+wrong and exits with 3 when anything is.
+
+Examples:
+  agora check
+  agora check --signatures --data /var/lib/agora`,
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "signatures", Usage: "verify every signature too"},
+		}, configFlags("data")...),
+		Action: runCheck,
+	}
+}
+
+func runCheck(ctx context.Context, cmd *cli.Command) error {
+	cfg, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	if cmd.Args().Present() {
+		return usagef("check takes no arguments: name the directory with --data")
+	}
+	held, err := openReading(cfg)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	report, err := held.Check(ctx, store.CheckOptions{Signatures: cmd.Bool("signatures"), Verify: verifySignature})
+	if ctx.Err() != nil {
+		return &exit{exitInterrupted, errors.New("interrupted before everything was checked")}
+	}
+	if err != nil {
+		return err
+	}
+	return tellReport(cmd, report, cmd.Bool("signatures"))
+}
+
+// verifySignature is the check of a signature, and its absence an error.
+func verifySignature(ev *nostr.Event) error {
+	ok, err := ev.CheckSignature()
+	if err == nil && !ok {
+		err = errors.New("the signature is wrong")
+	}
+	return err
+}
+
+func backupCommand() *cli.Command {
+	return &cli.Command{
+		Name: "backup", Usage: "copy the data to a new directory that serve opens",
+		ArgsUsage: "DIR", OnUsageError: wrongUsage, HideHelpCommand: true,
+		Description: `A consistent copy of one moment, also while the relay is serving: the store and
+the relay's secret. Keep it as safe as the data itself. The word index and the
+graph are made again when the copy is first served.
+
+Examples:
+  agora backup /backup/agora-$(date +%F)
+  agora serve --data /backup/agora-2026-11-22`,
+		Flags:  configFlags("data"),
+		Action: runBackup,
+	}
+}
+
+func runBackup(_ context.Context, cmd *cli.Command) error {
+	cfg, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	if cmd.Args().Len() != 1 {
+		return usagef("backup where? Name one new directory (see: agora backup --help)")
+	}
+	dir := cmd.Args().First()
+	if err := emptyDir(dir); err != nil {
+		return usage(err)
+	}
+	held, err := openReading(cfg)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	if err := backup(held, cfg.Data, dir); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	fmt.Fprintf(cmd.Root().Writer, "backed up to %s; serve it with: agora serve --data %s\n", dir, dir)
+	return nil
+}
+
+// backup copies the secret before the store, so that a copy that holds events
+// always holds the keys that signed the relay's own.
+func backup(held *store.Store, from, to string) error {
+	s, err := readSecret(filepath.Join(from, secretFile))
+	if err == nil {
+		err = writeSecret(filepath.Join(to, secretFile), s)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // an imported, never served store has no secret yet
+		return err
+	}
+	dir := filepath.Join(to, storeDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return held.Backup(dir)
+}
+
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty: a backup needs a new directory", dir)
+	}
+	return nil
+}
+
+func compactCommand() *cli.Command {
+	return &cli.Command{
+		Name: "compact", Usage: "give the space of removed events back to the disk",
+		OnUsageError: wrongUsage, HideHelpCommand: true,
+		Description: `Rewrites the store without its free pages. The relay must be stopped, and the
+disk needs room for a second copy while this runs; the old file is replaced only
+when the new one is whole.
+
+Examples:
+  agora compact
+  agora compact --data /var/lib/agora`,
+		Flags:  configFlags("data"),
+		Action: runCompact,
+	}
+}
+
+func runCompact(_ context.Context, cmd *cli.Command) (err error) {
+	cfg, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	if cmd.Args().Present() {
+		return usagef("compact takes no arguments: name the directory with --data")
+	}
+	if err := existingData(cfg.Data); err != nil {
+		return err
+	}
+	data, err := holdData(cfg.Data, holder{Command: "compact"})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, data.release()) }()
+	dir := filepath.Join(cfg.Data, storeDir)
+	before, err := diskOf(dir)
+	if err != nil {
+		return err
+	}
+	if err := store.Compact(dir); err != nil {
+		return fmt.Errorf("compact: %w", err)
+	}
+	after, err := diskOf(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.Root().Writer, "%s before, %s now\n", before.human(), after.human())
+	return nil
+}
+
+// diskOf is what the files of a directory take on the disk.
+func diskOf(dir string) (Size, error) {
+	var sum Size
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		sum += Size(info.Size())
+		return nil
+	})
+	return sum, err
+}
