@@ -53,8 +53,12 @@ check: tools
 			$(GO) run $(GOVULNCHECK) -tags $(TAGS) $(PKGS); \
 		else echo "govulncheck left out: https://vuln.go.dev cannot be reached from here"; fi
 
+# BENCHFLAGS=--quick for two minutes
 bench: build
-	$(GO) run -tags $(TAGS) ./cmd/bench
+	@echo "building the rival, as its README says and once more with the C signature check"
+	cd cmd/bench/peers && $(GO) build -o ../../../bin/khatru ./khatru && $(GO) build -tags $(TAGS) -o ../../../bin/khatru-c ./khatru
+	$(GO) build -tags $(TAGS) -o bin/bench ./cmd/bench
+	./bin/bench run --khatru bin/khatru --khatru-c bin/khatru-c --markdown BENCHMARKS.md --json bin/bench.json $(BENCHFLAGS)
 
 # go test fuzzes one target of one package at a time
 fuzz: tools
