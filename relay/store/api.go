@@ -72,7 +72,6 @@ type Removal struct {
 // Errors a caller can branch on.
 var (
 	ErrClosed   = errors.New("the store is closed")
-	ErrTooBig   = errors.New("the query costs too much: narrow it by authors, kinds, tags or time")
 	ErrTrimmed  = errors.New("the log no longer reaches back to this position: rebuild from Query")
 	ErrReadOnly = errors.New("the store is open for reading only")
 )

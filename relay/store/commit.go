@@ -1,0 +1,259 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/PowerDNS/lmdb-go/lmdb"
+	"golang.org/x/sync/errgroup"
+)
+
+// request is one thing for the committer to do: an entry, or a function.
+type request struct {
+	entry Entry
+	fn    func(*writer) error // instead of entry
+	done  func(Result, error) // called on the committer after the sync; must not block
+}
+
+// Submit hands in an entry without waiting for its commit. done is called
+// exactly once unless Submit returns an error; it runs on the committer, after
+// the sync, and must not block.
+func (s *Store) Submit(ctx context.Context, e Entry, done func(Result, error)) error {
+	return s.enqueue(ctx, request{entry: e, done: done})
+}
+
+// Append stores an entry and returns after the commit that holds it.
+func (s *Store) Append(ctx context.Context, e Entry) (Result, error) {
+	return s.wait(ctx, request{entry: e})
+}
+
+// do runs fn in a write transaction of the committer and returns after its
+// commit. fn may run twice: when an entry beside it makes the batch fail.
+func (s *Store) do(ctx context.Context, fn func(*writer) error) error {
+	_, err := s.wait(ctx, request{fn: fn})
+	return err
+}
+
+func (s *Store) wait(ctx context.Context, r request) (Result, error) {
+	type answer struct {
+		res Result
+		err error
+	}
+	ch := make(chan answer, 1) // answers; exactly one is sent
+	r.done = func(res Result, err error) { ch <- answer{res, err} }
+	if err := s.enqueue(ctx, r); err != nil {
+		return Result{}, err
+	}
+	select {
+	case a := <-ch:
+		return a.res, a.err
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for the commit: %w", ctx.Err())
+	}
+}
+
+func (s *Store) enqueue(ctx context.Context, r request) error {
+	if s.cfg.ReadOnly {
+		return ErrReadOnly
+	}
+	select {
+	case <-s.stopped:
+		return ErrClosed
+	default:
+	}
+	select {
+	case s.queue <- r:
+	case <-s.stopped:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("hand to the committer: %w", ctx.Err())
+	}
+	select {
+	case <-s.stopped: // the committer may be gone already: answer what is left
+		s.refuseQueued()
+	default:
+	}
+	return nil
+}
+
+// refuseQueued answers what is still queued after the committer has ended.
+func (s *Store) refuseQueued() {
+	for {
+		select {
+		case r := <-s.queue:
+			r.done(Result{}, ErrClosed)
+		default:
+			return
+		}
+	}
+}
+
+// Run commits and sweeps until ctx is done; what was queued by then is still
+// committed. It returns an error when the store can no longer be trusted.
+func (s *Store) Run(ctx context.Context) error {
+	if s.cfg.ReadOnly {
+		<-ctx.Done()
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.commitLoop(ctx) })
+	g.Go(func() error { return s.sweep(ctx) })
+	g.Go(func() error { return s.sets.run(ctx) })
+	err := g.Wait()
+	close(s.stopped)
+	s.refuseQueued()
+	return err
+}
+
+func (s *Store) commitLoop(ctx context.Context) error {
+	runtime.LockOSThread() // an LMDB write transaction belongs to its thread
+	defer runtime.UnlockOSThread()
+	w := newWriter(s)
+	batch := make([]request, 0, s.cfg.BatchSize)
+	for {
+		batch = s.gather(ctx, batch[:0])
+		if len(batch) == 0 {
+			return nil // ctx is done and the queue is empty
+		}
+		if err := w.commit(batch); err != nil {
+			return err
+		}
+	}
+}
+
+// gather waits for a first request and takes what has queued up behind it.
+// When the last commit was shared it also waits BatchWait for more: a lone
+// publisher never pays that, a crowd always does and syncs less often.
+func (s *Store) gather(ctx context.Context, batch []request) []request {
+	select {
+	case r := <-s.queue:
+		batch = append(batch, r)
+	case <-ctx.Done():
+		select {
+		case r := <-s.queue:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	crowded := s.lastBatch > 1
+	var timeout <-chan time.Time
+	for len(batch) < s.cfg.BatchSize {
+		select {
+		case r := <-s.queue:
+			batch = append(batch, r)
+			continue
+		default:
+		}
+		if !crowded {
+			break
+		}
+		if timeout == nil {
+			timeout = time.After(s.cfg.BatchWait)
+		}
+		select {
+		case r := <-s.queue:
+			batch = append(batch, r)
+			continue
+		case <-timeout:
+		case <-ctx.Done():
+		}
+		break
+	}
+	s.lastBatch = len(batch)
+	return batch
+}
+
+// writer is the committer's workspace, owned by its goroutine.
+type writer struct {
+	s       *Store
+	txn     *lmdb.Txn
+	head    Pos
+	results []Result
+	errs    []error
+	notes   []note // what the sets must learn in the same commit
+	cleared bool   // a bulk removal ended or began: reload vanishing
+}
+
+// note is one event that came or went in this commit.
+type note struct {
+	rec     Record // clone
+	removed bool
+}
+
+func newWriter(s *Store) *writer { return &writer{s: s} }
+
+// commit stores a batch in one synced transaction. When the transaction fails,
+// each request is tried in one of its own, so that none fails for another's
+// sake. Only damage that makes the store useless is returned.
+func (w *writer) commit(batch []request) error {
+	err := w.try(batch)
+	if err != nil && len(batch) > 1 {
+		for i := range batch {
+			if err := w.try(batch[i : i+1]); err != nil {
+				if err := w.fail(batch[i], err); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	if err != nil {
+		return w.fail(batch[0], err)
+	}
+	return nil
+}
+
+// fail answers a request whose transaction was undone.
+func (w *writer) fail(r request, err error) error {
+	r.done(Result{}, err)
+	if errors.Is(err, errDamaged) || lmdb.IsErrno(err, lmdb.Panic) || lmdb.IsErrno(err, lmdb.Corrupted) {
+		return fmt.Errorf("the store in %s is damaged: %w", w.s.dir, err)
+	}
+	w.s.cfg.Logger.Error("commit failed, nothing of it was stored", "err", err)
+	return nil
+}
+
+// try runs the batch in one transaction and, when it is durable, answers.
+func (w *writer) try(batch []request) error {
+	w.results, w.errs, w.notes, w.cleared = w.results[:0], w.errs[:0], w.notes[:0], false
+	err := w.s.env.UpdateLocked(func(txn *lmdb.Txn) error {
+		txn.RawRead = true
+		w.txn, w.head = txn, Pos(w.s.head.Load())
+		for i := range batch {
+			res, err := w.run(&batch[i])
+			if err != nil {
+				return err
+			}
+			w.results = append(w.results, res)
+		}
+		return w.s.sets.save(txn, w.notes)
+	})
+	w.txn = nil
+	if err != nil {
+		return err
+	}
+	if w.cleared {
+		if err := w.s.view(w.s.loadVanishing); err != nil {
+			return err
+		}
+	}
+	if w.head != Pos(w.s.head.Load()) {
+		w.s.advance(w.head)
+	}
+	for i := range batch {
+		batch[i].done(w.results[i], nil)
+		batch[i] = request{}
+	}
+	return nil
+}
+
+func (w *writer) run(r *request) (Result, error) {
+	if r.fn != nil {
+		return Result{}, r.fn(w)
+	}
+	return w.put(&r.entry)
+}

@@ -1,0 +1,234 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/PowerDNS/lmdb-go/lmdb"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+const entrySize = 24
+
+// entry is one row of a run: ^created_at, id[:8], pos. Ascending byte order is
+// created_at descending, ties by lowest id.
+type entry [entrySize]byte
+
+func makeEntry(created int64, id ID, pos Pos) (e entry) {
+	binary.BigEndian.PutUint64(e[:8], ^uint64(created))
+	copy(e[8:16], id[:8])
+	binary.BigEndian.PutUint64(e[16:], uint64(pos))
+	return e
+}
+
+func (e *entry) created() int64 { return int64(^binary.BigEndian.Uint64(e[:8])) }
+func (e *entry) pos() Pos       { return Pos(binary.BigEndian.Uint64(e[16:])) }
+
+func (e *entry) less(o *entry) bool { return bytes.Compare(e[:], o[:]) < 0 }
+
+// sameSlot reports whether two entries tie in created_at and the id bytes that
+// the entry carries; only the records can order them then.
+func (e *entry) sameSlot(o *entry) bool { return bytes.Equal(e[:16], o[:16]) }
+
+// following is the smallest entry after e.
+func (e entry) following() entry {
+	binary.BigEndian.PutUint64(e[16:], binary.BigEndian.Uint64(e[16:])+1)
+	return e
+}
+
+func posKey(p Pos) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), uint64(p)) }
+
+func createdKey(created int64, id ID) []byte {
+	k := binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(created))
+	for _, b := range id {
+		k = append(k, ^b)
+	}
+	return k
+}
+
+func kindKey(kind int) []byte {
+	return binary.BigEndian.AppendUint16(make([]byte, 0, 2), uint16(kind))
+}
+
+func authorKindKey(pubkey []byte, kind int) []byte {
+	k := append(make([]byte, 0, 34), pubkey...)
+	return binary.BigEndian.AppendUint16(k, uint16(kind))
+}
+
+// Forms of a tag value in a key.
+const (
+	tagHex    = 1 // 32 bytes, from 64 lower-case hex digits
+	tagPlain  = 2 // as it is
+	tagHashed = 3 // SHA-256
+)
+
+func tagKey(letter byte, value string) []byte {
+	k := append(make([]byte, 0, 40), letter)
+	if len(value) == 64 {
+		var raw [32]byte
+		if decodeHex(raw[:], value) {
+			return append(append(k, tagHex), raw[:]...)
+		}
+	}
+	if len(value) <= 200 {
+		return append(append(k, tagPlain), value...)
+	}
+	sum := sha256.Sum256([]byte(value))
+	return append(append(k, tagHashed), sum[:]...)
+}
+
+func tagKindKey(tag []byte, kind int) []byte {
+	k := append(make([]byte, 0, len(tag)+2), tag...)
+	return binary.BigEndian.AppendUint16(k, uint16(kind))
+}
+
+func hasTagKind(letter byte) bool {
+	return letter == 'e' || letter == 'p' || letter == 'a' || letter == 'q'
+}
+
+// decodeHex fills dst from lower-case hex; false when src is anything else.
+func decodeHex(dst []byte, src string) bool {
+	if len(src) != 2*len(dst) {
+		return false
+	}
+	for i := range dst {
+		hi, lo := unhex(src[2*i]), unhex(src[2*i+1])
+		if hi|lo > 15 {
+			return false
+		}
+		dst[i] = hi<<4 | lo
+	}
+	return true
+}
+
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
+}
+
+// ParseID reads 64 lower-case hex digits.
+func ParseID(s string) (id ID, err error) {
+	if !decodeHex(id[:], s) {
+		return id, fmt.Errorf("%q is not 64 lower-case hex digits", s)
+	}
+	return id, nil
+}
+
+// String is the lower-case hex form.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Classes of kinds (NIP-01).
+func replaceable(kind int) bool { return kind == 0 || kind == 3 || kind >= 10000 && kind < 20000 }
+func addressable(kind int) bool { return kind >= 30000 && kind < 40000 }
+
+// addressKey is the key of the one version held of a replaceable or
+// addressable event.
+func addressKey(kind int, pubkey []byte, d string) []byte {
+	if !addressable(kind) {
+		d = ""
+	}
+	sum := sha256.Sum256([]byte(d))
+	k := binary.BigEndian.AppendUint16(make([]byte, 0, 50), uint16(kind))
+	return append(append(k, pubkey...), sum[:16]...)
+}
+
+// parseAddress reads "kind:pubkey:d" (NIP-01); ok is false when it is not one
+// of a replaceable or addressable kind.
+func parseAddress(a string) (kind int, pubkey [32]byte, d string, ok bool) {
+	k, rest, found := strings.Cut(a, ":")
+	if !found {
+		return 0, pubkey, "", false
+	}
+	pk, d, _ := strings.Cut(rest, ":")
+	kind, err := strconv.Atoi(k)
+	if err != nil || !replaceable(kind) && !addressable(kind) || !decodeHex(pubkey[:], pk) {
+		return 0, pubkey, "", false
+	}
+	return kind, pubkey, d, true
+}
+
+// parsed is an event with the keys the indexes need, decoded once.
+type parsed struct {
+	id      ID
+	pubkey  [32]byte
+	created int64
+	kind    int
+	expires int64  // 0: never
+	address []byte // nil for regular kinds
+	rows    []row
+}
+
+// row is one index row to write or delete; its value is the event's entry.
+type row struct {
+	dbi lmdb.DBI
+	key []byte
+}
+
+// parse decodes ev. It repeats no row: a tag given twice is indexed once.
+func (t *tables) parse(ev *nostr.Event) (p parsed, err error) {
+	if !decodeHex(p.id[:], ev.ID) || !decodeHex(p.pubkey[:], ev.PubKey) {
+		return p, fmt.Errorf("event %q by %q: id and pubkey must be 64 lower-case hex digits", ev.ID, ev.PubKey)
+	}
+	if ev.Kind < 0 || ev.Kind > 65535 || ev.CreatedAt < 0 {
+		return p, fmt.Errorf("event %s: kind %d or created_at %d is out of range", ev.ID, ev.Kind, ev.CreatedAt)
+	}
+	p.created, p.kind = int64(ev.CreatedAt), ev.Kind
+	if replaceable(p.kind) || addressable(p.kind) {
+		p.address = addressKey(p.kind, p.pubkey[:], firstTag(ev.Tags, "d"))
+	}
+	p.expires = expiration(ev.Tags)
+	p.rows = append(make([]row, 0, 3+2*len(ev.Tags)),
+		row{t.author, p.pubkey[:]}, row{t.authorkind, authorKindKey(p.pubkey[:], p.kind)}, row{t.kind, kindKey(p.kind)})
+	for i, tag := range ev.Tags {
+		if len(tag) < 2 || len(tag[0]) != 1 || !isLetter(tag[0][0]) || repeated(ev.Tags[:i], tag) {
+			continue
+		}
+		key := tagKey(tag[0][0], tag[1])
+		p.rows = append(p.rows, row{t.tag, key})
+		if hasTagKind(tag[0][0]) {
+			p.rows = append(p.rows, row{t.tagkind, tagKindKey(key, p.kind)})
+		}
+	}
+	return p, nil
+}
+
+// repeated looks back at most 64 tags; the index itself refuses the same row
+// twice, so a repeat further back only costs time.
+func repeated(before nostr.Tags, tag nostr.Tag) bool {
+	for _, b := range before[max(0, len(before)-64):] {
+		if len(b) >= 2 && b[0] == tag[0] && b[1] == tag[1] {
+			return true
+		}
+	}
+	return false
+}
+
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+
+func firstTag(tags nostr.Tags, name string) string {
+	for _, t := range tags {
+		if len(t) >= 2 && t[0] == name {
+			return t[1]
+		}
+	}
+	return ""
+}
+
+// expiration reads NIP-40's tag; 0 when there is none that can be read.
+func expiration(tags nostr.Tags) int64 {
+	n, err := strconv.ParseInt(firstTag(tags, "expiration"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return max(n, 1)
+}
