@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -233,4 +235,64 @@ func (v *setView) block(i int) ([]setKey, error) {
 func rank(keys []setKey, k setKey) int {
 	i, _ := slices.BinarySearchFunc(keys, k, compareSetKeys)
 	return i
+}
+
+// check recounts every set from the log and compares block by block.
+func (st *sets) check(txn *lmdb.Txn) error {
+	defs, err := st.load(txn)
+	if err != nil {
+		return err
+	}
+	for i := range defs {
+		if d := &defs[i]; d.Done && !d.Drop {
+			if err := st.checkSet(txn, d); err != nil {
+				return fmt.Errorf("set %d of %s: %w", d.Number, d.Filter, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (st *sets) checkSet(txn *lmdb.Txn, d *setDef) error {
+	lo, _, b, err := st.blockOf(txn, d.Number, setKey{})
+	for err == nil {
+		var hi setKey
+		var want block
+		if _, hi, b, err = st.blockOf(txn, d.Number, lo); err != nil {
+			return err
+		}
+		keys, err := createdKeys(txn, st.s.t.created, lo, hi)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			rec, err := st.record(txn, k)
+			if err != nil {
+				return err
+			}
+			if c, any := d.change(&rec, true); any {
+				want.change(c)
+			}
+		}
+		if items, err := st.items(txn, d.Number, d.whole(), lo, hi); err != nil || len(items) != b.weight() {
+			return fmt.Errorf("block %x holds %d events and %d items: %w", lo, b.weight(), len(items), errors.Join(err, errDamaged))
+		}
+		if want != b || b.weight() > blockMax {
+			return fmt.Errorf("block %x says %d events (%d hidden), the log %d (%d): %w", lo, b.n, b.hidden, want.n, want.hidden, errDamaged)
+		}
+		if hi == setEnd() {
+			return nil
+		}
+		lo = hi
+	}
+	return err
+}
+
+func (st *sets) record(txn *lmdb.Txn, k setKey) (Record, error) {
+	row := flipID(k)
+	v, err := txn.Get(st.s.t.created, row[:])
+	if err != nil {
+		return Record{}, fmt.Errorf("created row %x: %w: %w", k, errDamaged, err)
+	}
+	return getRecord(txn, &st.s.t, Pos(binary.BigEndian.Uint64(v)))
 }

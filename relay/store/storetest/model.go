@@ -5,6 +5,7 @@ package storetest
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"agora/relay/store"
 
@@ -14,10 +15,10 @@ import (
 // Model is what a store ought to hold, kept the slow and obvious way.
 type Model struct {
 	events []*nostr.Event
-	tombs  map[[2]string]bool  // id, deleter
-	addrs  map[string]int64    // address -> newest deletion
-	vanish map[string]int64    // pubkey -> newest request
-	wraps  map[string]bool     // ids of wrapped messages a vanish took
+	tombs  map[[2]string]bool // id, deleter
+	addrs  map[string]int64   // address -> newest deletion
+	vanish map[string]int64   // pubkey -> newest request
+	wraps  map[string]bool    // ids of wrapped messages a vanish took
 }
 
 // NewModel holds nothing.
@@ -95,7 +96,7 @@ func (m *Model) delete(by *nostr.Event) {
 		case "e":
 			m.deleteID(t[1], by)
 		case "a":
-			if p, err := nostr.EntityPointerFromTag(t); err == nil && p.PublicKey == by.PubKey {
+			if p := strings.Split(t[1], ":"); len(p) > 2 && p[1] == by.PubKey {
 				m.addrs[t[1]] = max(m.addrs[t[1]], int64(by.CreatedAt))
 			}
 			m.events = slices.DeleteFunc(m.events, func(h *nostr.Event) bool {
