@@ -254,17 +254,16 @@ func (st *sets) check(txn *lmdb.Txn) error {
 }
 
 func (st *sets) checkSet(txn *lmdb.Txn, d *setDef) error {
-	lo, _, b, err := st.blockOf(txn, d.Number, setKey{})
-	for err == nil {
-		var hi setKey
-		var want block
-		if _, hi, b, err = st.blockOf(txn, d.Number, lo); err != nil {
+	for lo := (setKey{}); ; {
+		_, hi, b, err := st.blockOf(txn, d.Number, lo)
+		if err != nil {
 			return err
 		}
 		keys, err := createdKeys(txn, st.s.t.created, lo, hi)
 		if err != nil {
 			return err
 		}
+		var want block
 		for _, k := range keys {
 			rec, err := st.record(txn, k)
 			if err != nil {
@@ -285,7 +284,6 @@ func (st *sets) checkSet(txn *lmdb.Txn, d *setDef) error {
 		}
 		lo = hi
 	}
-	return err
 }
 
 func (st *sets) record(txn *lmdb.Txn, k setKey) (Record, error) {

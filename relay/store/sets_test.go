@@ -167,18 +167,18 @@ func TestSetsEqualAPlainVectorUnderInsertsAndRemovals(t *testing.T) {
 		dir := t.TempDir()
 		s, stop := runSets(t, dir, Config{Sets: []nostr.Filter{filter}})
 		readySet(t, s, filter)
-		seconds := []int64{3, 300, 100_000}[seed%3]
+		seconds := []int64{1, 300, 100_000}[seed%3]
 		var held []Entry
 		for round := range 8 {
 			var fresh []Entry
-			for range rng.IntN(2500) {
+			for range rng.IntN(4000) {
 				kind := []int{1, 7, 1, 4, 1059}[rng.IntN(5)]
 				fresh = append(fresh, setEvent(rng, 1_000+rng.Int64N(seconds), kind))
 			}
 			appendAll(t, s, fresh)
 			held = append(held, fresh...)
 			rng.Shuffle(len(held), func(i, j int) { held[i], held[j] = held[j], held[i] })
-			gone := rng.IntN(len(held)/(1+rng.IntN(3)) + 1)
+			gone := rng.IntN(len(held)/(1+rng.IntN(4)) + 1)
 			var ids []ID
 			for _, e := range held[:gone] {
 				id, _ := ParseID(e.Event.ID)

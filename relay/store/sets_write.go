@@ -435,7 +435,7 @@ func createdKeys(txn *lmdb.Txn, dbi lmdb.DBI, lo, hi setKey) (keys []setKey, err
 	first, end := setTime(&lo), setTime(&hi)
 	top := flipID(hi) // the row of hi itself does not belong
 	if first == end {
-		panic("x")
+		take(after(top), flipID(lo))
 	} else {
 		take(secondStart(first), flipID(lo))
 		take(secondStart(first+1), secondEnd(end-1))
