@@ -65,7 +65,7 @@ type Config struct {
 	Handshake        Duration `toml:"handshake" unit:"time" help:"longest time from the first byte of a connection to the answer of its upgrade"`
 	BudgetExempt     []string `toml:"budget_exempt" unit:"addresses or CIDR networks" help:"addresses to which the rates do not apply"`
 
-	Retention   []string `toml:"retention" reload:"yes" group:"The store" unit:"rules" help:"what is thrown away: \"kinds=7,9735 age=90d\", \"kinds=20-22 count=100000\", \"size=50GiB\" (oldest first); empty: nothing"`
+	Retention   []string `toml:"retention" reload:"yes" group:"The store" unit:"rules" help:"what is thrown away: \"kinds=7,20-22 age=90d\" (the first rule that names a kind decides), \"age=365d\" for all but replaceable kinds, \"size=50GiB\" (oldest first); empty: nothing"`
 	MapSize     Size     `toml:"map_size" unit:"bytes of address space" help:"upper bound of the database; costs nothing until used"`
 	BatchEvents int      `toml:"batch_events" unit:"events" help:"most events in one synced commit"`
 	BatchWait   Duration `toml:"batch_wait" unit:"time" help:"how long a commit waits for more events to join it"`

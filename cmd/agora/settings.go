@@ -68,7 +68,7 @@ func (s setting) set(text string) error {
 }
 
 func (s setting) separator() string {
-	if s.unit == "rules" || strings.HasPrefix(s.unit, "filters") {
+	if s.unit == "rules" || s.unit == "filters in JSON" {
 		return ";"
 	}
 	return ","
