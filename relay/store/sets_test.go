@@ -169,6 +169,7 @@ func TestSetsEqualAPlainVectorUnderInsertsAndRemovals(t *testing.T) {
 		readySet(t, s, filter)
 		seconds := []int64{1, 300, 100_000}[seed%3]
 		var held []Entry
+		kept := [2]*Set{readySet(t, s, nostr.Filter{}), readySet(t, s, filter)} // one handle over many commits
 		for round := range 8 {
 			var fresh []Entry
 			for range rng.IntN(4000) {
@@ -192,13 +193,15 @@ func TestSetsEqualAPlainVectorUnderInsertsAndRemovals(t *testing.T) {
 				stop()
 				s, stop = runSets(t, dir, Config{Sets: []nostr.Filter{filter}})
 			}
-			for _, f := range []nostr.Filter{{}, filter} {
+			for i, f := range []nostr.Filter{{}, filter} {
 				if round == 4 {
-					if set, err := s.ReadySet(f); set == nil || err != nil {
+					set, err := s.ReadySet(f)
+					if set == nil || err != nil {
 						t.Fatalf("after a restart the set of %s is not ready at once: %v", f, err)
 					}
+					kept[i] = set
 				}
-				checkSet(t, rng, readySet(t, s, f), plainSet(held, f))
+				checkSet(t, rng, kept[i], plainSet(held, f))
 				since, until := nostr.Timestamp(1_000+rng.Int64N(seconds)), nostr.Timestamp(1_000+rng.Int64N(seconds))
 				f.Since, f.Until = &since, &until
 				if since <= until {
