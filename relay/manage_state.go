@@ -218,8 +218,12 @@ func (s *managed) applyRole(a Act, mk mark) {
 	}
 }
 
-// assign gives a role; who was no member becomes one.
+// assign gives a role; who was no member becomes one. Nobody is both banned
+// and a member.
 func (s *managed) assign(key [32]byte, role string, mk mark) {
+	if _, banned := s.bannedKeys[key]; banned {
+		return
+	}
 	who, ok := s.members[key]
 	if !ok {
 		who.mark = mk
@@ -233,7 +237,9 @@ func (s *managed) assign(key [32]byte, role string, mk mark) {
 func (s *managed) unassign(key [32]byte, role string) {
 	who, ok := s.members[key]
 	if at, held := slices.BinarySearch(who.Roles, role); ok && held {
-		who.Roles = slices.Delete(slices.Clone(who.Roles), at, at+1)
+		if who.Roles = slices.Delete(slices.Clone(who.Roles), at, at+1); len(who.Roles) == 0 {
+			who.Roles = nil
+		}
 		s.members[key] = who
 	}
 }

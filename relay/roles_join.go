@@ -46,10 +46,10 @@ func (m *Management) Answers(kind int) bool {
 func (m *Management) Answer(ctx context.Context, ev *nostr.Event) (ok bool, text string, err error) {
 	key, valid := parseHex32(ev.PubKey)
 	if !valid {
-		return no(admit.Invalid, "pubkey is not 64 lower-case hex digits")
+		return denied(admit.Invalid, "pubkey is not 64 lower-case hex digits")
 	}
 	if off := time.Since(ev.CreatedAt.Time()).Abs(); off > requestWindow {
-		return no(admit.Invalid, fmt.Sprintf("a request to join or leave is dated now, this one is %v off", off.Round(time.Second)))
+		return denied(admit.Invalid, fmt.Sprintf("a request to join or leave is dated now, this one is %v off", off.Round(time.Second)))
 	}
 	if ev.Kind == kindLeave {
 		return m.leave(ctx, ev, key)
@@ -57,11 +57,11 @@ func (m *Management) Answer(ctx context.Context, ev *nostr.Event) (ok bool, text
 	return m.join(ctx, ev, key)
 }
 
-func no(p admit.Prefix, text string) (bool, string, error) {
+func denied(p admit.Prefix, text string) (bool, string, error) {
 	return false, (&admit.Refusal{Prefix: p, Text: text}).String(), nil
 }
 
-func yes(p admit.Prefix, text string) (bool, string, error) {
+func granted(p admit.Prefix, text string) (bool, string, error) {
 	return true, (&admit.Refusal{Prefix: p, Text: text}).String(), nil
 }
 
@@ -76,7 +76,7 @@ const (
 func (m *Management) join(ctx context.Context, ev *nostr.Event, key [32]byte) (bool, string, error) {
 	claim := firstTagValue(ev.Tags, "claim")
 	a := Act{At: time.Now().Unix(), By: ev.PubKey, Method: "join", Subject: ev.PubKey}
-	granted := m.accepts(claim, &a)
+	good := m.accepts(claim, &a)
 	err := m.do(ctx, a, func(s *managed) error {
 		if _, banned := s.bannedKeys[key]; banned {
 			return errBanned
@@ -84,7 +84,7 @@ func (m *Management) join(ctx context.Context, ev *nostr.Event, key [32]byte) (b
 		if _, member := s.members[key]; member {
 			return errMember
 		}
-		if !granted {
+		if !good {
 			return refused("this relay does not know that invitation, or it has lapsed")
 		}
 		if _, spent := s.spent[a.Spent]; spent && a.Spent != "" {
@@ -95,32 +95,32 @@ func (m *Management) join(ctx context.Context, ev *nostr.Event, key [32]byte) (b
 	var why refused
 	switch {
 	case errors.Is(err, errMember):
-		return yes(admit.Duplicate, string(errMember))
+		return granted(admit.Duplicate, string(errMember))
 	case errors.As(err, &why):
-		return no(admit.Restricted, string(why))
+		return denied(admit.Restricted, string(why))
 	case err != nil:
 		return false, "", err
 	}
 	m.announceJoin(ctx, ev.PubKey)
-	return yes(admit.Info, "welcome, you are a member of this relay now")
+	return granted(admit.Info, "welcome, you are a member of this relay now")
 }
 
 func (m *Management) leave(ctx context.Context, ev *nostr.Event, key [32]byte) (bool, string, error) {
 	if !hasTag(ev.Tags, "-") {
-		return no(admit.Invalid, `a request to leave carries the tag ["-"]`)
+		return denied(admit.Invalid, `a request to leave carries the tag ["-"]`)
 	}
 	since, member := m.memberSince(key)
 	if !member {
-		return yes(admit.Info, "you are no member of this relay")
+		return granted(admit.Info, "you are no member of this relay")
 	}
 	if int64(ev.CreatedAt) < since {
-		return no(admit.Invalid, "you have joined again since this request")
+		return denied(admit.Invalid, "you have joined again since this request")
 	}
 	if err := m.do(ctx, Act{At: time.Now().Unix(), By: ev.PubKey, Method: "leave", Subject: ev.PubKey}, nil); err != nil {
 		return false, "", err
 	}
 	m.announceLeave(ctx, ev.PubKey)
-	return yes(admit.Info, "you are no member of this relay any more")
+	return granted(admit.Info, "you are no member of this relay any more")
 }
 
 func (m *Management) memberSince(key [32]byte) (at int64, ok bool) {
