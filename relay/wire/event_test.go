@@ -328,6 +328,11 @@ func TestBothFormsOfTheIDAreRight(t *testing.T) {
 	if !CheckID(&ev) || !CheckSignature(&ev) {
 		t.Error("the form by the letter of NIP-01 is refused")
 	}
+	forged := ev
+	forged.Sig = flip(ev.Sig)
+	if CheckSignature(&forged) {
+		t.Error("a forged signature over that form passes")
+	}
 	ev.Content += "."
 	if CheckID(&ev) {
 		t.Error("a changed event keeps its id")
