@@ -64,7 +64,7 @@ func (s *Store) changes(after Pos, buf []byte, strict bool) (out []Change, _ []b
 			}
 			if c.Removed == nil {
 				if len(buf)+len(c.Record.JSON) > cap(buf) {
-					buf = make([]byte, 0, max(16<<10, len(c.Record.JSON), min(2*cap(buf), 256<<10)))
+					buf = make([]byte, 0, max(8<<10, len(c.Record.JSON), min(4*cap(buf), 256<<10)))
 				}
 				at := len(buf)
 				buf = append(buf, c.Record.JSON...)

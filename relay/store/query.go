@@ -137,8 +137,9 @@ type query struct {
 	last    entry // the last slot dealt with, its pos above any
 	begun   bool  // last is set
 	done    bool
-	rows    int64  // passed on so far
-	buf     []byte // holds the copies of one batch
+	rows    int64    // passed on so far
+	group   []Record // what next returned last
+	buf     []byte   // holds the copies of one batch
 }
 
 // batch does a transaction's worth of the query. With records it returns
@@ -197,7 +198,7 @@ func (s *Store) due(txn *lmdb.Txn) bool {
 // keep copies a record out of the map.
 func (q *query) keep(r Record) Record {
 	if len(q.buf)+len(r.JSON) > cap(q.buf) {
-		q.buf = make([]byte, 0, max(64<<10, len(r.JSON), min(2*cap(q.buf), 256<<10)))
+		q.buf = make([]byte, 0, max(8<<10, len(r.JSON), min(4*cap(q.buf), 256<<10)))
 	}
 	at := len(q.buf)
 	q.buf = append(q.buf, r.JSON...)
@@ -207,7 +208,7 @@ func (q *query) keep(r Record) Record {
 
 // next returns the records of the next slot (created_at and the first bytes of
 // the id) that any stream lets through: none, one or, for ids made to collide,
-// several, which only the whole id can order. Fast leaves the records of
+// several, which only the whole id can order. The slice is used again. Fast leaves the records of
 // covered streams unread.
 func (q *query) next(cs *cursors, fast bool) (group []Record, more bool, err error) {
 	best := -1
@@ -220,6 +221,7 @@ func (q *query) next(cs *cursors, fast bool) (group []Record, more bool, err err
 		return nil, false, nil
 	}
 	slot := q.streams[best].head
+	group = q.group[:0]
 	for _, st := range q.streams {
 		for st.ok && st.head.sameSlot(&slot) {
 			rec, pass, err := st.take(cs, q, fast)
@@ -233,6 +235,7 @@ func (q *query) next(cs *cursors, fast bool) (group []Record, more bool, err err
 	}
 	binary.BigEndian.PutUint64(slot[16:], math.MaxUint64)
 	q.last, q.begun = slot, true
+	q.group = group
 	if len(group) > 1 && !fast {
 		slices.SortFunc(group, func(a, b Record) int { return bytes.Compare(a.HexID(), b.HexID()) })
 	}

@@ -118,7 +118,8 @@ func Open(dir string, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	if err := s.load(); err != nil {
-		s.env.Close()
+		s.dropReaders()
+		_ = s.env.Close() // the first error tells more
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	return s, nil
@@ -213,14 +214,18 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.dropReaders()
+	return s.env.Close()
+}
+
+func (s *Store) dropReaders() {
 	for {
 		select {
 		case txn := <-s.readers:
 			txn.Abort()
-			continue
 		default:
+			return
 		}
-		return s.env.Close()
 	}
 }
 

@@ -385,7 +385,9 @@ func (w *writer) pos(id ID) (Pos, error) {
 func (w *writer) record(pos Pos) (Record, error) { return getRecord(w.txn, &w.s.t, pos) }
 
 func getRecord(txn *lmdb.Txn, t *tables, pos Pos) (Record, error) {
-	v, err := txn.Get(t.log, posKey(pos))
+	var key [8]byte // does not escape: LMDB copies it
+	binary.BigEndian.PutUint64(key[:], uint64(pos))
+	v, err := txn.Get(t.log, key[:])
 	if err != nil {
 		return Record{}, fmt.Errorf("log row %d: %w: %w", pos, errDamaged, err)
 	}
