@@ -90,7 +90,8 @@ type Management struct {
 	logger               *slog.Logger
 	methods              map[string]method
 	policy               atomic.Pointer[policy]
-	rules                atomic.Int64 // bans of keys and blocks of addresses in force; 0 spares every reader the lock
+	rules                atomic.Int64 // banned keys; 0 spares every reader the lock
+	blocks               atomic.Int64 // blocks of addresses; the same
 	poke                 chan struct{}
 
 	writing sync.Mutex // held from the check of an act until it counts
@@ -223,7 +224,7 @@ func (m *Management) Rule(_ context.Context, ev *nostr.Event, from admit.Peer) (
 	if ban, banned := m.state.bannedKeys[key]; banned {
 		return admit.Refuse(admit.Blocked, withReason("this key is banned from this relay", ban.Reason)), nil
 	}
-	if from.Origin == admit.Import { // the operator's own file: only bans apply
+	if from.Origin == admit.Import || m.Answers(ev.Kind) { // the operator's own file, a request to join: only bans apply
 		return admit.Ruling{}, nil
 	}
 	if _, no := m.state.disallowedKinds[ev.Kind]; no {
@@ -275,7 +276,7 @@ func (m *Management) Admin(pubkey string) bool {
 // Blocked reports whether an address may not connect. The text is for the
 // one who is turned away.
 func (m *Management) Blocked(ip netip.Addr) (text string, blocked bool) {
-	if m.rules.Load() == 0 {
+	if m.blocks.Load() == 0 {
 		return "", false
 	}
 	m.mu.RLock()
@@ -339,7 +340,8 @@ func (m *Management) do(ctx context.Context, a Act, check func(*managed) error) 
 func (m *Management) countRules() {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	m.rules.Store(int64(len(m.state.bannedKeys) + m.state.blocked.len()))
+	m.rules.Store(int64(len(m.state.bannedKeys)))
+	m.blocks.Store(int64(m.state.blocked.len()))
 }
 
 // wake pokes run, which looks for work.

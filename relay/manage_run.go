@@ -59,6 +59,9 @@ func (m *Management) run(ctx context.Context) error {
 // work does what is due and returns how long there is nothing to do.
 func (m *Management) work(ctx context.Context) time.Duration {
 	wait := time.Hour
+	for _, t := range m.roles.takeTurns() {
+		m.publishTurn(ctx, t)
+	}
 	if err := m.publishRoles(ctx); err != nil && ctx.Err() == nil {
 		m.logger.Error("publish roles and members", "err", err)
 		wait = retryAfter

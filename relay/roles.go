@@ -44,6 +44,35 @@ type membership struct {
 	published map[string]ownRecord // by address kind:d, what stands published; nil until it has been read
 	floor     int64                // unix seconds of our newest deletion; what comes after it is dated later
 	next      time.Time            // when to try again what was put off; zero: nothing was
+
+	turnMu sync.Mutex // guards turns
+	turns  []turn     // joins and leaves that run publishes, at most maxTurns; when full: the oldest goes unannounced, the list says it all
+}
+
+// turn is somebody who came or left by their own request.
+type turn struct {
+	kind   int // kindMemberCame or kindMemberLeft
+	pubkey string
+}
+
+const maxTurns = 1024 // turns
+
+// queue leaves an announcement to run. Answer may not publish by itself: it
+// runs where published events are examined, and would wait for itself.
+func (s *membership) queue(kind int, pubkey string) {
+	s.turnMu.Lock()
+	defer s.turnMu.Unlock()
+	if len(s.turns) == maxTurns {
+		s.turns = s.turns[1:]
+	}
+	s.turns = append(s.turns, turn{kind, pubkey})
+}
+
+func (s *membership) takeTurns() (turns []turn) {
+	s.turnMu.Lock()
+	defer s.turnMu.Unlock()
+	turns, s.turns = s.turns, nil
+	return turns
 }
 
 // ownRecord is an event of ours that stands published.
@@ -107,7 +136,8 @@ func (m *Management) putRole(ctx context.Context, c call, base func(*managed, st
 	if err != nil {
 		return nil, err
 	}
-	return true, m.announce(ctx)
+	m.announce(ctx)
+	return true, nil
 }
 
 func (p params) roleID(i int) (string, error) {
@@ -156,7 +186,8 @@ func (m *Management) deleteRole(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return true, m.announce(ctx)
+	m.announce(ctx)
+	return true, nil
 }
 
 func (s *managed) hasRole(id string) error {
@@ -191,7 +222,8 @@ func (m *Management) assignRole(ctx context.Context, c call) (any, error) {
 		m.announceJoin(ctx, a.Subject)
 		return true, nil
 	}
-	return true, m.announce(ctx)
+	m.announce(ctx)
+	return true, nil
 }
 
 // unassignRole takes a role and leaves the membership.
@@ -203,7 +235,8 @@ func (m *Management) unassignRole(ctx context.Context, c call) (any, error) {
 	if err := m.do(ctx, a, func(s *managed) error { return s.hasRole(a.RoleID) }); err != nil {
 		return nil, err
 	}
-	return true, m.announce(ctx)
+	m.announce(ctx)
+	return true, nil
 }
 
 func (m *Management) roleAct(c call) (a Act, key [32]byte, err error) {
@@ -221,12 +254,11 @@ func (m *Management) roleAct(c call) (a Act, key [32]byte, err error) {
 
 // announce publishes what has changed. That it could not be published now is
 // no failure of the act, which is written: run tries again.
-func (m *Management) announce(ctx context.Context) error {
+func (m *Management) announce(ctx context.Context) {
 	if err := m.publishRoles(ctx); err != nil {
 		m.logger.Error("publish roles and members", "err", err)
 	}
 	m.wake()
-	return nil
 }
 
 func (m *Management) announceJoin(ctx context.Context, pubkey string) {
@@ -243,11 +275,15 @@ func (m *Management) announceMember(ctx context.Context, kind int, pubkey string
 	if m.self == "" || m.roles.host == nil {
 		return
 	}
-	ev := &nostr.Event{Kind: kind, Tags: nostr.Tags{{"-"}, {"p", pubkey}}}
+	m.publishTurn(ctx, turn{kind, pubkey})
+	m.announce(ctx)
+}
+
+func (m *Management) publishTurn(ctx context.Context, t turn) {
+	ev := &nostr.Event{Kind: t.kind, Tags: nostr.Tags{{"-"}, {"p", t.pubkey}}}
 	if err := m.publish(ctx, ev, time.Now().Unix()); err != nil {
-		m.logger.Error("publish a change of members", "kind", kind, "pubkey", pubkey, "err", err)
+		m.logger.Error("publish a change of members", "kind", t.kind, "pubkey", t.pubkey, "err", err)
 	}
-	_ = m.announce(ctx) // logs by itself
 }
 
 func (m *Management) publish(ctx context.Context, ev *nostr.Event, at int64) error {

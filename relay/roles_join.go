@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"agora/relay/admit"
@@ -101,7 +102,8 @@ func (m *Management) join(ctx context.Context, ev *nostr.Event, key [32]byte) (b
 	case err != nil:
 		return false, "", err
 	}
-	m.announceJoin(ctx, ev.PubKey)
+	m.roles.queue(kindMemberCame, ev.PubKey)
+	m.wake()
 	return granted(admit.Info, "welcome, you are a member of this relay now")
 }
 
@@ -119,7 +121,8 @@ func (m *Management) leave(ctx context.Context, ev *nostr.Event, key [32]byte) (
 	if err := m.do(ctx, Act{At: time.Now().Unix(), By: ev.PubKey, Method: "leave", Subject: ev.PubKey}, nil); err != nil {
 		return false, "", err
 	}
-	m.announceLeave(ctx, ev.PubKey)
+	m.roles.queue(kindMemberLeft, ev.PubKey)
+	m.wake()
 	return granted(admit.Info, "you are no member of this relay any more")
 }
 
@@ -230,4 +233,19 @@ func (m *Management) Invite(viewers []string) (*nostr.Event, *admit.Refusal) {
 		return ev, nil
 	}
 	return nil, &admit.Refusal{Prefix: admit.Restricted, Text: "this key may not invite"}
+}
+
+// selectInvite is a Source for the kind of invitations alone.
+func (m *Management) selectInvite(v viewer, f nostr.Filter) (page Page, mine bool, err error) {
+	if !slices.Equal(f.Kinds, []int{kindInvite}) || f.Limit == 0 {
+		return Page{}, false, nil
+	}
+	ev, refused := m.Invite(v)
+	if refused != nil {
+		return Page{}, true, &notAnswered{refused.Prefix, refused.Text}
+	}
+	if f.Matches(ev) {
+		page.Events = []*nostr.Event{ev}
+	}
+	return page, true, nil // no hint: the next question is answered by another invitation
 }
