@@ -164,7 +164,7 @@ func (r *Reconciler) compareList(ctx context.Context, w *negWriter, lo NegKey, g
 		if len(keys) < negPage {
 			break
 		}
-		from = negAfter(keys[len(keys)-1])
+		from = NegAfter(keys[len(keys)-1])
 	}
 	for id := range theirs {
 		if r.Need != nil {
@@ -239,7 +239,8 @@ func negShortest(before, at NegKey) NegKey {
 	return k
 }
 
-func negAfter(k NegKey) NegKey {
+// NegAfter is the next key in order.
+func NegAfter(k NegKey) NegKey {
 	for i := len(k) - 1; i >= 0; i-- {
 		k[i]++
 		if k[i] != 0 {
