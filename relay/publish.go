@@ -1,0 +1,196 @@
+package relay
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"agora/relay/admit"
+	"agora/relay/store"
+	"agora/relay/wire"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Reply is what came of an event.
+type Reply struct {
+	OK      bool
+	Reason  string        // "prefix: text"; may be empty when OK
+	Outcome store.Outcome // 0: it never got to the store
+}
+
+// submission is one event on its way in.
+type submission struct {
+	ctx    context.Context
+	ev     *nostr.Event
+	record []byte
+	id     store.ID
+	from   admit.Peer
+	done   func(Reply, error)
+}
+
+// Publish takes in one event and returns when it is durable or refused. It is,
+// with Submit, the only way in. record is the canonical form of ev, nil if the
+// caller has none. A refusal is an answer; an error means that we could not
+// tell and nothing is stored.
+func (r *Relay) Publish(ctx context.Context, ev *nostr.Event, record []byte, from admit.Peer) (Reply, error) {
+	type answer struct {
+		reply Reply
+		err   error
+	}
+	came := make(chan answer, 1) // the one answer
+	err := r.Submit(ctx, ev, record, from, func(reply Reply, err error) { came <- answer{reply, err} })
+	if err != nil {
+		return Reply{}, err
+	}
+	select {
+	case a := <-came:
+		return a.reply, a.err
+	case <-ctx.Done():
+		return Reply{}, fmt.Errorf("publish %s: %w", ev.ID, ctx.Err())
+	}
+}
+
+// Submit is Publish without waiting, for callers with many events in flight.
+// It waits only while all verifiers are busy. done is called once, unless
+// Submit returns an error, on a goroutine that must not be held up.
+func (r *Relay) Submit(ctx context.Context, ev *nostr.Event, record []byte, from admit.Peer, done func(Reply, error)) error {
+	if record == nil {
+		record = wire.AppendEvent(nil, ev)
+	}
+	select {
+	case r.verify <- &submission{ctx: ctx, ev: ev, record: record, from: from, done: done}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("publish %s: %w", ev.ID, ctx.Err())
+	case <-r.work.Done():
+		return store.ErrClosed
+	}
+}
+
+// verifier examines what is submitted until ctx ends.
+func (r *Relay) verifier(ctx context.Context) {
+	for {
+		select {
+		case s := <-r.verify:
+			r.examine(s)
+		case <-ctx.Done():
+			r.refuseWaiting()
+			return
+		}
+	}
+}
+
+// refuseWaiting answers those who came too late.
+func (r *Relay) refuseWaiting() {
+	for {
+		select {
+		case s := <-r.verify:
+			s.done(Reply{}, store.ErrClosed)
+		default:
+			return
+		}
+	}
+}
+
+// examine takes one submission through the door: id, duplicate, signature,
+// gates, log.
+func (r *Relay) examine(s *submission) {
+	reply, entry, err := r.door(s)
+	if err != nil || entry == nil {
+		r.settle(s, reply, err)
+		return
+	}
+	err = r.log.Submit(s.ctx, *entry, func(res store.Result, err error) {
+		if err != nil {
+			r.settle(s, Reply{}, fmt.Errorf("store %s: %w", s.ev.ID, err))
+			return
+		}
+		r.settle(s, replyTo(res.Outcome), nil)
+	})
+	if err != nil {
+		r.settle(s, Reply{}, fmt.Errorf("store %s: %w", s.ev.ID, err))
+	}
+}
+
+// settle gives the answer.
+func (r *Relay) settle(s *submission, reply Reply, err error) {
+	r.metrics.published(s.from.Origin, reply, err)
+	s.done(reply, err)
+}
+
+// door answers what can be answered without the store; an entry goes on to it.
+func (r *Relay) door(s *submission) (reply Reply, entry *store.Entry, err error) {
+	if _, err := hex.Decode(s.id[:], []byte(s.ev.ID)); err != nil || !wire.CheckID(s.ev) {
+		return deny(admit.Invalid, "the id is not the hash of the event"), nil, nil
+	}
+	passing := nostr.IsEphemeralKind(s.ev.Kind)
+	if !passing {
+		held, err := r.log.Has(s.id)
+		if err != nil {
+			return Reply{}, nil, fmt.Errorf("look for %s: %w", s.ev.ID, err)
+		}
+		if held {
+			return replyTo(store.Duplicate), nil, nil
+		}
+	}
+	if !wire.CheckSignature(s.ev) {
+		return deny(admit.Invalid, "the signature is wrong"), nil, nil
+	}
+	ruling, err := r.rule(s)
+	if err != nil {
+		return Reply{}, nil, err
+	}
+	if ruling.Refusal != nil {
+		return Reply{Reason: ruling.Refusal.String()}, nil, nil
+	}
+	if r.manage != nil && r.manage.Answers(s.ev.Kind) {
+		ok, text, err := r.manage.Answer(s.ctx, s.ev)
+		return Reply{OK: ok, Reason: text}, nil, err
+	}
+	if passing {
+		return r.pass(s), nil, nil
+	}
+	return Reply{}, &store.Entry{
+		Event: s.ev, JSON: s.record, Claims: ruling.Claims, Labels: ruling.Labels,
+		Vanish: s.ev.Kind == kindVanish && r.meansUs(s.ev),
+	}, nil
+}
+
+// pass hands an ephemeral event to those who listen now; nobody keeps it.
+func (r *Relay) pass(s *submission) Reply {
+	rec, err := store.ParseRecord(s.record)
+	if err != nil {
+		return deny(admit.Invalid, "the event is not well formed")
+	}
+	if !r.live.passing(&rec) {
+		return Reply{OK: true, Reason: refusal(admit.Mute, "nobody was listening")}
+	}
+	return Reply{OK: true}
+}
+
+func deny(p admit.Prefix, text string) Reply { return Reply{Reason: refusal(p, text)} }
+
+// replyTo puts the store's outcome in words.
+func replyTo(o store.Outcome) Reply {
+	reply := Reply{Outcome: o}
+	switch o {
+	case store.Stored:
+		reply.OK = true
+	case store.Duplicate:
+		reply.OK, reply.Reason = true, refusal(admit.Duplicate, "already have this event")
+	case store.Older:
+		reply.OK, reply.Reason = true, refusal(admit.Duplicate, "a newer version of this event is held")
+	case store.Deleted:
+		reply.Reason = refusal(admit.Blocked, "this event was deleted")
+	case store.Vanished:
+		reply.Reason = refusal(admit.Blocked, "its author has asked to vanish from here")
+	case store.Expired:
+		reply.Reason = refusal(admit.Invalid, "this event has expired")
+	case store.Claimed:
+		reply.Reason = refusal(admit.Duplicate, "not counted: this has been done once already")
+	default:
+		reply.Reason = refusal(admit.Error, "could not store this")
+	}
+	return reply
+}

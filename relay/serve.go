@@ -1,0 +1,317 @@
+package relay
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"agora/relay/wire"
+
+	"github.com/gorilla/websocket"
+)
+
+// ServeHTTP answers on the root path: a websocket, the NIP-11 document, the
+// management API, or the landing page. Any other path is not found.
+func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.URL.Path != "/" {
+		http.NotFound(w, req)
+		return
+	}
+	ip := r.clientIP(req)
+	if ip.IsValid() && ip.String() != req.RemoteAddr {
+		req.RemoteAddr = netip.AddrPortFrom(ip, 0).String()
+	}
+	switch {
+	case websocket.IsWebSocketUpgrade(req):
+		r.upgrade(w, req, ip)
+	case strings.Contains(req.Header.Get("Accept"), "application/nostr+json"), req.Method == http.MethodOptions:
+		r.serveInfo(w, req)
+	case req.Method == http.MethodPost && r.manage != nil && mediaType(req) == "application/nostr+json+rpc":
+		r.manage.ServeHTTP(w, req)
+	case r.landing != nil:
+		r.landing.ServeHTTP(w, req)
+	default:
+		http.NotFound(w, req)
+	}
+}
+
+func mediaType(req *http.Request) string {
+	t, _, _ := strings.Cut(req.Header.Get("Content-Type"), ";")
+	return strings.TrimSpace(strings.ToLower(t))
+}
+
+// clientIP is the address of the client: the nearest one that is no trusted
+// proxy of ours.
+func (r *Relay) clientIP(req *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(req.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	for _, hop := range slices.Backward(forwardedFor(req.Header)) {
+		if !within(r.cfg.TrustedProxies, ip) {
+			return ip
+		}
+		next, err := parseHop(hop)
+		if err != nil {
+			return ip
+		}
+		ip = next
+	}
+	return ip
+}
+
+// forwardedFor lists the hops that proxies claim to have seen, client first.
+func forwardedFor(h http.Header) (hops []string) {
+	for _, line := range h.Values("X-Forwarded-For") {
+		hops = append(hops, strings.Split(line, ",")...)
+	}
+	if hops != nil {
+		return hops
+	}
+	for _, line := range h.Values("Forwarded") { // RFC 7239
+		for element := range strings.SplitSeq(line, ",") {
+			for pair := range strings.SplitSeq(element, ";") {
+				if name, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && strings.EqualFold(name, "for") {
+					hops = append(hops, strings.Trim(value, `"`))
+				}
+			}
+		}
+	}
+	return hops
+}
+
+// parseHop reads an address with or without brackets and port.
+func parseHop(s string) (netip.Addr, error) {
+	s = strings.TrimSpace(s)
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone(""), nil
+	}
+	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return ip.Unmap().WithZone(""), err
+}
+
+func within(prefixes []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// upgrade turns a request into a session. It returns at once: the session's
+// goroutines are the relay's, not the HTTP server's.
+func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, ip netip.Addr) {
+	lim := r.limits()
+	if r.manage != nil {
+		if text, blocked := r.manage.Blocked(ip); blocked {
+			r.turnAway(w, http.StatusForbidden, "blocked", text)
+			return
+		}
+	}
+	exempt := within(r.cfg.Exempt, ip)
+	place := r.places.enter(ip, &lim.Budget, exempt)
+	if place == nil {
+		r.turnAway(w, http.StatusTooManyRequests, "address", "too many connections from your address")
+		return
+	}
+	s := &session{r: r, door: Door(req.URL.Path), ip: ip, exempt: exempt, challenge: newChallenge(), place: place}
+	s.host, _ = hostOf("ws://" + req.Host) // only a comparison: an odd name equals nothing
+	if req.TLS != nil {
+		s.host, _ = hostOf("wss://" + req.Host)
+	}
+	if !r.sessions.enter(s, lim.Budget.TotalConnections) {
+		place.leave(false)
+		r.turnAway(w, http.StatusServiceUnavailable, "full", "this relay is full")
+		return
+	}
+	if err := s.shakeHands(w, req, lim.Budget.Handshake); err != nil {
+		r.sessions.leave(s)
+		place.leave(false)
+		return // gorilla has answered
+	}
+	go s.live()
+}
+
+func (r *Relay) turnAway(w http.ResponseWriter, status int, reason, text string) {
+	r.metrics.turnedAway.WithLabelValues(reason).Inc()
+	http.Error(w, text, status)
+}
+
+// shakeHands finishes the upgrade.
+func (s *session) shakeHands(w http.ResponseWriter, req *http.Request, most time.Duration) error {
+	up := websocket.Upgrader{
+		HandshakeTimeout:  most,
+		ReadBufferSize:    readBuffer,
+		WriteBufferSize:   256,
+		WriteBufferPool:   noPool{},
+		CheckOrigin:       func(*http.Request) bool { return true }, // a relay is for every page
+		EnableCompression: !s.r.cfg.NoCompression,
+	}
+	h := &hijacker{ResponseWriter: w}
+	ws, err := up.Upgrade(h, req, nil)
+	if err != nil {
+		s.r.metrics.turnedAway.WithLabelValues("handshake").Inc()
+		return err
+	}
+	h.conn.hushed.Store(true)
+	s.ws = ws
+	s.wake = make(chan struct{}, 1)
+	s.link = newLink(h.conn.Conn, s.r.mem, up.EnableCompression && offersDeflate(req.Header), s.pokeAnswerer)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.fifo.init()
+	ws.SetPingHandler(func(data string) error {
+		s.say(opPong, []byte(data))
+		return nil
+	})
+	ws.SetPongHandler(func(string) error {
+		s.lastRead.Store(time.Now().Unix())
+		return nil
+	})
+	ws.SetCloseHandler(func(int, string) error { return nil }) // live answers it
+	return nil
+}
+
+// readBuffer is per connection, in bytes: some messages fit, so that a busy
+// client costs less than a read per message.
+const readBuffer = 4096
+
+func offersDeflate(h http.Header) bool {
+	for _, line := range h.Values("Sec-Websocket-Extensions") {
+		for ext := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(ext, ";")
+			if strings.TrimSpace(name) == "permessage-deflate" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// noPool keeps gorilla from holding a write buffer per connection: it writes
+// nothing after the handshake.
+type noPool struct{}
+
+func (noPool) Get() any { return nil }
+func (noPool) Put(any)  {}
+
+// hijacker hands gorilla a connection that can be hushed.
+type hijacker struct {
+	http.ResponseWriter
+	conn *hushable
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn = &hushable{Conn: conn}
+	return h.conn, rw, nil
+}
+
+// hushable is a connection whose Write can be turned off: once a session
+// lives, all writing goes through its link.
+type hushable struct {
+	net.Conn
+	hushed atomic.Bool
+}
+
+func (c *hushable) Write(p []byte) (int, error) {
+	if c.hushed.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// live is the whole life of a session: it reads until the connection is gone,
+// misbehaves or is drained, and leaves when the answerer has.
+func (s *session) live() {
+	s.r.metrics.connections.Inc()
+	if !s.r.cfg.QuietAuth {
+		s.say(opText, wire.AppendAuth(nil, s.challenge))
+	}
+	var answerer sync.WaitGroup
+	answerer.Go(s.answer)
+	code, reason := s.read()
+	if s.draining.Load() {
+		s.fifo.finish()
+		s.pokeAnswerer()
+		answerer.Wait()
+		code, reason = websocket.CloseGoingAway, "the relay is closing down"
+	}
+	s.cancel()
+	s.fifo.close()
+	s.closeAllSubs()
+	s.hangUp(code, reason)
+	answerer.Wait()
+	s.place.leave(len(s.viewer()) > 0)
+	s.r.metrics.connections.Dec()
+	s.r.sessions.leave(s)
+}
+
+// drainAndEnd reads nothing more, lets the client have the answers it is owed,
+// and ends.
+func (s *session) drainAndEnd() {
+	s.draining.Store(true)
+	_ = s.nc.SetReadDeadline(time.Now()) // a closed connection is drained already
+}
+
+// abandon ends the session whatever is owed.
+func (s *session) abandon() {
+	s.cancel()
+	s.fifo.close()
+	s.close()
+}
+
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 16 << 20
+)
+
+// hangUp says why and closes. What the client is still sending is read and
+// thrown away for a moment: closing over unread bytes resets the connection,
+// and the reason would be lost with it.
+func (s *session) hangUp(code int, reason string) {
+	if reason != "" && code != websocket.CloseGoingAway {
+		s.say(opText, wire.AppendNotice(nil, reason))
+	}
+	s.say(opClose, websocket.FormatCloseMessage(code, reason))
+	if half, ok := s.nc.(interface{ CloseWrite() error }); ok && code != websocket.CloseNormalClosure {
+		_ = half.CloseWrite()
+		_ = s.nc.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, s.nc, lingerBytes)
+	}
+	s.close()
+}
+
+// tend pings silent connections, drops dead ones, and forgets addresses.
+func (r *Relay) tend(ctx context.Context) {
+	last := time.Now()
+	for {
+		b := &r.limits().Budget
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(b.Ping / 2):
+		}
+		now := time.Now()
+		for _, s := range r.sessions.list() {
+			silent := now.Sub(time.Unix(s.lastRead.Load(), 0))
+			switch {
+			case silent > b.Idle:
+				s.abandon()
+			case silent > b.Ping:
+				s.say(opPing, nil)
+			}
+		}
+		if now.Sub(last) > time.Minute {
+			r.places.sweep(now)
+			last = now
+		}
+	}
+}
