@@ -402,17 +402,18 @@ type Stats struct {
 // Stats counts pages, not rows: it costs microseconds.
 func (s *Store) Stats() (st Stats, err error) {
 	err = s.view(func(txn *lmdb.Txn) error {
-		for _, tab := range s.t.all() {
-			n, err := txn.Stat(*tab.dbi)
-			if err != nil {
-				return err
-			}
-			st.Used += int64(n.BranchPages+n.LeafPages+n.OverflowPages) * int64(n.PSize)
-			if tab.name == "id" {
-				st.Events = n.Entries
-			}
+		n, err := txn.Stat(s.t.id)
+		if err != nil {
+			return err
 		}
-		return nil
+		info, err := s.env.Info()
+		if err != nil {
+			return err
+		}
+		free, err := freePages(txn)
+		st.Events = n.Entries
+		st.Used = (info.LastPNO + 1 - free) * int64(n.PSize)
+		return err
 	})
 	if err != nil {
 		return st, fmt.Errorf("stats: %w", err)
@@ -423,6 +424,23 @@ func (s *Store) Stats() (st Stats, err error) {
 	}
 	st.Head, st.Bytes, st.MapSize = s.Head(), fi.Size(), s.cfg.MapSize
 	return st, nil
+}
+
+// freePages adds up LMDB's list of pages that may be used again: table 0,
+// whose values begin with a count in the machine's byte order.
+func freePages(txn *lmdb.Txn) (n int64, err error) {
+	cur, err := txn.OpenCursor(0)
+	if err != nil {
+		return 0, err
+	}
+	defer cur.Close()
+	_, v, err := cur.Get(nil, nil, lmdb.First)
+	for ; err == nil; _, v, err = cur.Get(nil, nil, lmdb.Next) {
+		if len(v) >= 8 {
+			n += int64(binary.NativeEndian.Uint64(v))
+		}
+	}
+	return n, ignoreNotFound(err)
 }
 
 // Labels are the marks gates left on an event; nil when there are none.
