@@ -50,6 +50,9 @@ func (s *scanner) serverMessage() (ServerMessage, error) {
 	if err != nil {
 		return m, err
 	}
+	if label == "NEG-ERROR" { // as go-nostr writes it
+		label = "NEG-ERR"
+	}
 	m.Label = label
 	if err := s.serverBody(&m); err != nil {
 		return m, err
