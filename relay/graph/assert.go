@@ -19,7 +19,6 @@ const (
 	providerTag = "30382:rank"
 	// personalUsers is the store's meta value with the users that have books.
 	personalUsers = "graph.nip85.users"
-	cardTick      = 5 * time.Second
 )
 
 // Assertions says which NIP-85 cards are published, and how fast.
@@ -36,6 +35,7 @@ type Assertions struct {
 	Asked       int           // keys outside the top with a global card because somebody asked; 1,000
 	Every       time.Duration // least time between two cards about one key; 1 minute
 	PerSecond   int           // events published; 10
+	Tick        time.Duration // between two looks at the graph; 5 s
 }
 
 func (a *Assertions) defaults() {
@@ -45,6 +45,7 @@ func (a *Assertions) defaults() {
 	a.Asked = cmp.Or(a.Asked, 1000)
 	a.Every = cmp.Or(a.Every, time.Minute)
 	a.PerSecond = cmp.Or(a.PerSecond, 10)
+	a.Tick = cmp.Or(a.Tick, 5*time.Second)
 }
 
 // cards keeps the published assertions true. All but asked belongs to run.
@@ -67,7 +68,7 @@ func newCards(g *Graph, cfg Assertions) (*cards, error) {
 	if len(cfg.Secret) != 32 {
 		return nil, fmt.Errorf("graph: Assertions.Secret has %d bytes, it needs 32", len(cfg.Secret))
 	}
-	if cfg.Top < 0 || cfg.PersonalTop < 0 || cfg.Asked < 0 || cfg.Every < 0 || cfg.PerSecond < 0 {
+	if cfg.Top < 0 || cfg.PersonalTop < 0 || cfg.Asked < 0 || cfg.Every < 0 || cfg.PerSecond < 0 || cfg.Tick < 0 {
 		return nil, errors.New("graph: the bounds of Assertions cannot be negative")
 	}
 	c := &cards{
@@ -128,7 +129,7 @@ func (c *cards) run(ctx context.Context) error {
 	pace := time.NewTicker(time.Second / time.Duration(c.cfg.PerSecond))
 	defer pace.Stop()
 	c.pace = pace.C
-	tick := time.NewTicker(cardTick)
+	tick := time.NewTicker(c.cfg.Tick)
 	defer tick.Stop()
 	for {
 		if err := c.round(ctx); err != nil && ctx.Err() == nil {

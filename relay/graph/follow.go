@@ -33,6 +33,7 @@ func (g *Graph) follow(ctx context.Context) error {
 		if pos, err = g.catchUp(ctx, pos); err != nil {
 			return err
 		}
+		g.purgeSnapshot(snap)
 		g.arrived(pos)
 		if first {
 			close(g.built)
@@ -112,7 +113,9 @@ func (g *Graph) catchUp(ctx context.Context, pos store.Pos) (store.Pos, error) {
 		if err := g.apply(c); err != nil {
 			return pos, err
 		}
-		pos = c.Pos
+		if pos = c.Pos; pos >= end {
+			break // what came meanwhile is for the next time, or nobody would ever be told
+		}
 	}
 	return max(pos, end), nil
 }
@@ -207,22 +210,27 @@ func (g *Graph) changed(ctx context.Context, version uint64) error {
 	}
 }
 
-// keepSnapshot writes the snapshot when it is due. When a list has been taken
-// back since the last one, that one goes at once: it still holds the list. A
-// disk that refuses is told to the operator, and does not stop the graph.
-func (g *Graph) keepSnapshot(ctx context.Context, snap *snapshot, pos store.Pos, every time.Duration) {
-	if snap.path == "" {
+// purgeSnapshot removes the snapshot when a list has been taken back since it
+// was written: it still holds that list.
+func (g *Graph) purgeSnapshot(snap *snapshot) {
+	g.mu.RLock()
+	purged := g.web.purged
+	g.mu.RUnlock()
+	if purged <= snap.version {
 		return
 	}
-	g.mu.RLock()
-	version, purged := g.web.version, g.web.purged
-	g.mu.RUnlock()
-	if purged > snap.version {
-		if err := snap.forget(); err != nil {
-			snap.log.Error("a snapshot of the graph with a list that was taken back is still on disk", "reason", err)
-		}
+	if err := snap.forget(); err != nil {
+		snap.log.Error("a snapshot of the graph with a list that was taken back is still on disk", "reason", err)
 	}
-	if version == snap.version || time.Since(snap.at) < every {
+}
+
+// keepSnapshot writes the snapshot when it is due. A disk that refuses is told
+// to the operator, and does not stop the graph.
+func (g *Graph) keepSnapshot(ctx context.Context, snap *snapshot, pos store.Pos, every time.Duration) {
+	g.mu.RLock()
+	version := g.web.version
+	g.mu.RUnlock()
+	if snap.path == "" || version == snap.version || time.Since(snap.at) < every {
 		return
 	}
 	g.mu.RLock()

@@ -19,6 +19,7 @@ import (
 const (
 	defaultLimit = 100  // keys on a page
 	mostLimit    = 1000 // keys on a page
+	mostCode     = 5000 // characters of an nprofile, NIP-19's advice
 
 	// catchUpWait is how long an answer waits for the graph to reflect what was
 	// stored before the question came; then it answers with what it has.
@@ -128,24 +129,29 @@ func (g *Graph) settle(ctx context.Context) {
 // parseKey reads npub, nprofile or hex.
 func parseKey(s string) (k key, err error) {
 	s = strings.TrimPrefix(s, "nostr:")
-	if k, ok := readKey([]byte(strings.ToLower(s))); ok {
+	low := strings.ToLower(s) // QR codes hold them in upper case
+	if k, ok := readKey([]byte(low)); ok {
 		return k, nil
 	}
-	if strings.HasPrefix(s, "nsec") {
+	if strings.HasPrefix(low, "nsec1") {
 		return k, badRequest("this is a SECRET key, and it has now been sent over the network: use the npub, and consider the key lost")
 	}
-	prefix, value, err := nip19.Decode(s)
-	text := ""
-	switch v := value.(type) {
-	case string:
-		text = v
-	case nostr.ProfilePointer:
-		text = v.PublicKey
+	bad := badRequest(fmt.Sprintf("%.80q is not a public key: give an npub, an nprofile or 64 hex characters", s))
+	if len(s) > mostCode || !strings.HasPrefix(low, "npub1") && !strings.HasPrefix(low, "nprofile1") {
+		return k, bad // nip19.Decode panics on some codes of other kinds
 	}
-	if k, ok := readKey([]byte(text)); ok && err == nil && (prefix == "npub" || prefix == "nprofile") {
+	_, value, err := nip19.Decode(s)
+	if err != nil {
+		return k, bad
+	}
+	text, _ := value.(string)
+	if profile, ok := value.(nostr.ProfilePointer); ok {
+		text = profile.PublicKey
+	}
+	if k, ok := readKey([]byte(text)); ok {
 		return k, nil
 	}
-	return k, badRequest(fmt.Sprintf("%.80q is not a public key: give an npub, an nprofile or 64 hex characters", s))
+	return k, bad
 }
 
 // names gives a key both its written forms.
