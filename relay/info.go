@@ -116,7 +116,7 @@ func (r *Relay) nips() []int {
 func (r *Relay) serveInfo(w http.ResponseWriter, req *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Headers", "*")
+	h.Set("Access-Control-Allow-Headers", "*, Authorization") // a star does not cover Authorization
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
 	h.Set("Vary", "Accept")
 	switch req.Method {

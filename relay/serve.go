@@ -32,10 +32,10 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	switch {
 	case websocket.IsWebSocketUpgrade(req):
 		r.upgrade(w, req, ip)
-	case strings.Contains(req.Header.Get("Accept"), "application/nostr+json"), req.Method == http.MethodOptions:
-		r.serveInfo(w, req)
 	case req.Method == http.MethodPost && r.manage != nil && mediaType(req) == "application/nostr+json+rpc":
 		r.manage.ServeHTTP(w, req)
+	case strings.Contains(req.Header.Get("Accept"), "application/nostr+json"), req.Method == http.MethodOptions:
+		r.serveInfo(w, req)
 	case r.landing != nil:
 		r.landing.ServeHTTP(w, req)
 	default:
