@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
@@ -191,6 +192,14 @@ func newWriter(s *Store) *writer { return &writer{s: s} }
 // sake. Only damage that makes the store useless is returned.
 func (w *writer) commit(batch []request) error {
 	err := w.try(batch)
+	if noRoom(err) { // trying one by one would only fail as often
+		for _, r := range batch {
+			if err := w.fail(r, err); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if err != nil && len(batch) > 1 {
 		for i := range batch {
 			if err := w.try(batch[i : i+1]); err != nil {
@@ -205,6 +214,12 @@ func (w *writer) commit(batch []request) error {
 		return w.fail(batch[0], err)
 	}
 	return nil
+}
+
+// noRoom reports whether the disk or the map is full: it passes by itself once
+// there is room, and reads go on meanwhile.
+func noRoom(err error) bool {
+	return lmdb.IsMapFull(err) || lmdb.IsErrnoSys(err, syscall.ENOSPC) || lmdb.IsErrnoSys(err, syscall.EDQUOT)
 }
 
 // fail answers a request whose transaction was undone.
