@@ -1,0 +1,247 @@
+package search
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"agora/relay/store"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Bounds of one search.
+const (
+	firstHits   = 256    // hits ranked at first, when the filter's limit does not say more
+	maxHits     = 32_768 // hits a search yields at most
+	moreHits    = 8      // times as many are ranked when the caller goes on
+	checkAtOnce = 128    // events whose text is read at once; within the first of these, words in order count
+	maxChecks   = 16_384 // events whose text is read for one search
+	orderFactor = 0.5    // what words in the order asked add to a score
+)
+
+// Search yields the ids of stored events that answer a NIP-50 search, best
+// first. See [Index.Ranked].
+func (ix *Index) Search(ctx context.Context, query string, f nostr.Filter) iter.Seq2[store.ID, error] {
+	return func(yield func(store.ID, error) bool) {
+		for h, err := range ix.Ranked(ctx, Parse(query), f) {
+			if !yield(h.ID, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Ranked yields the events in which every word and phrase of q occurs and
+// nothing that it excludes, best first: by BM25, then newer, then lowest id. A
+// word asked for last also finds names that begin with it. Ids, authors, kinds,
+// times and tags of f are applied; its Limit only says how many are probably
+// wanted: the caller takes as many as it needs, after it has asked the store
+// whether the event is still there, matches f exactly (tags of the index are
+// approximate) and may be read.
+//
+// At most 32,768 hits come. A query has until Config.Deadline: then the events
+// indexed last have been looked at, and what was found is ranked. A query
+// without words finds nothing; when it is Blank, the filter alone is meant and
+// the store answers it.
+func (ix *Index) Ranked(ctx context.Context, q Query, f nostr.Filter) iter.Seq2[Hit, error] {
+	return func(yield func(Hit, error) bool) {
+		seen := map[store.ID]bool{}
+		checks := 0
+		for most := min(max(2*f.Limit, firstHits), 4096); ; most = min(most*moreHits, maxHits) {
+			hits, full, err := ix.best(ctx, &q, f, most)
+			if err != nil {
+				yield(Hit{}, err)
+				return
+			}
+			hits = slices.DeleteFunc(hits, func(h Hit) bool { return seen[h.ID] })
+			for part := range slices.Chunk(hits, checkAtOnce) {
+				for _, h := range part {
+					seen[h.ID] = true
+				}
+				part, err := ix.confirm(ctx, &q, part, &checks)
+				for _, h := range part {
+					if !yield(h, nil) {
+						return
+					}
+				}
+				if err != nil {
+					yield(Hit{}, err)
+					return
+				}
+			}
+			if !full || most == maxHits || checks > maxChecks {
+				return
+			}
+		}
+	}
+}
+
+// best ranks the hits of the index alone. It reports whether there were more.
+func (ix *Index) best(ctx context.Context, q *Query, f nostr.Filter, most int) ([]Hit, bool, error) {
+	began := time.Now()
+	r := ranking{q: q, check: newCheck(f), most: most, ctx: ctx, deadline: began.Add(ix.cfg.Deadline)}
+	if err := ix.view(r.run); err != nil {
+		return nil, false, fmt.Errorf("search: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	ix.stats.query.Observe(time.Since(began).Seconds())
+	if r.short {
+		ix.stats.cut.Inc()
+	}
+	slices.SortFunc(r.best, func(x, y Hit) int { return x.compare(&y) })
+	return r.best, r.full, nil
+}
+
+// confirm reads the texts of hits where the index alone cannot tell: whether
+// phrases occur and, among the best, whether words stand in the order asked.
+func (ix *Index) confirm(ctx context.Context, q *Query, hits []Hit, checks *int) ([]Hit, error) {
+	first := *checks == 0 && len(q.Words) > 1
+	if !first && !q.needsText() {
+		return hits, nil
+	}
+	*checks += len(hits)
+	if *checks > maxChecks {
+		return nil, nil
+	}
+	ids := make([]store.ID, len(hits))
+	for i := range hits {
+		ids[i] = hits[i].ID
+	}
+	out, i := hits[:0], 0
+	reader := newTextReader(q)
+	err := ix.log.Lookup(ctx, ids, func(r store.Record) bool {
+		id := r.ID()
+		for i < len(ids) && ids[i] != id {
+			i++ // no longer held
+		}
+		if i == len(ids) {
+			return false
+		}
+		h := hits[i]
+		i++
+		if order, ok := reader.read(&r); ok {
+			if first {
+				h.Score *= 1 + orderFactor*order
+			}
+			out = append(out, h)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("search: read texts: %w", err)
+	}
+	if first {
+		slices.SortFunc(out, func(x, y Hit) int { return x.compare(&y) })
+	}
+	return out, nil
+}
+
+// needsText says that the index alone cannot answer.
+func (q *Query) needsText() bool {
+	return len(q.Phrases) > 0 || slices.ContainsFunc(q.Not, func(w []string) bool { return len(w) > 1 })
+}
+
+// textReader reads events for a query's words: each word of a text becomes the
+// set of the query's words that it is.
+type textReader struct {
+	q       *Query
+	bits    map[string]uint64 // the query's words, one bit each
+	phrases [][]uint64
+	not     [][]uint64
+	pairs   [][]uint64 // neighbours in Words
+	scratch []byte
+	seq     []uint64
+}
+
+func newTextReader(q *Query) *textReader {
+	t := &textReader{q: q, bits: map[string]uint64{}}
+	t.pairsOf(q.Words)
+	for _, p := range q.Phrases {
+		t.phrases = append(t.phrases, t.code(p))
+	}
+	for _, p := range q.Not {
+		if c := t.code(p); len(p) > 1 && !slices.Contains(c, 0) {
+			t.not = append(t.not, c)
+		}
+	}
+	return t
+}
+
+func (t *textReader) pairsOf(words []string) {
+	for i := range max(len(words)-1, 0) {
+		t.pairs = append(t.pairs, t.code(words[i:i+2]))
+	}
+}
+
+// code turns words into bits; 0 stands for a word beyond the 64th.
+func (t *textReader) code(words []string) []uint64 {
+	out := make([]uint64, len(words))
+	for i, w := range words {
+		if _, ok := t.bits[w]; !ok && len(t.bits) < 64 {
+			t.bits[w] = 1 << len(t.bits)
+		}
+		out[i] = t.bits[w]
+	}
+	return out
+}
+
+// read says which share of the query's neighbouring words are neighbours in
+// the event's texts, and whether its phrases are as asked.
+func (t *textReader) read(r *store.Record) (order float32, ok bool) {
+	t.seq = t.seq[:0]
+	texts(r, &t.scratch, func(_ part, text []byte) {
+		split(text, func(w []byte, f form) bool {
+			if f != tail {
+				t.seq = append(t.seq, t.mask(w))
+			}
+			return true
+		})
+		t.seq = append(t.seq, 0) // a phrase does not reach from one text into the next
+	})
+	for _, p := range t.phrases {
+		if !contains(t.seq, p) {
+			return 0, false
+		}
+	}
+	for _, p := range t.not {
+		if contains(t.seq, p) {
+			return 0, false
+		}
+	}
+	for _, p := range t.pairs {
+		if contains(t.seq, p) {
+			order++
+		}
+	}
+	return order / float32(max(len(t.pairs), 1)), true
+}
+
+func (t *textReader) mask(word []byte) uint64 {
+	m := t.bits[string(word)]
+	for s := range t.q.single {
+		if bytes.HasPrefix(word, []byte(s)) {
+			m |= t.bits[s]
+		}
+	}
+	return m
+}
+
+// contains looks for a run of words.
+func contains(seq, run []uint64) bool {
+	for i := 0; i+len(run) <= len(seq); i++ {
+		n := 0
+		for n < len(run) && seq[i+n]&run[n] != 0 {
+			n++
+		}
+		if n == len(run) {
+			return true
+		}
+	}
+	return false
+}
