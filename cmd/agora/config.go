@@ -14,16 +14,17 @@ type Config struct {
 	TLSCert        string   `toml:"tls_cert" unit:"file" help:"certificate chain in PEM; empty: no TLS (put a proxy in front, see trusted_proxies)"`
 	TLSKey         string   `toml:"tls_key" unit:"file" help:"private key in PEM that belongs to tls_cert"`
 	PublicURLs     []string `toml:"public_urls" unit:"ws:// or wss:// URLs" help:"addresses under which clients reach the relay; NIP-42, NIP-62 and NIP-98 compare with their host and port; empty: derived from listen"`
-	TrustedProxies []string `toml:"trusted_proxies" reload:"yes" unit:"addresses or CIDR networks" help:"proxies whose X-Forwarded-For or Forwarded header names the client; empty: the header is ignored"`
+	TrustedProxies []string `toml:"trusted_proxies" unit:"addresses or CIDR networks" help:"proxies whose X-Forwarded-For or Forwarded header names the client; empty: the header is ignored"`
 	LogLevel       string   `toml:"log_level" reload:"yes" unit:"debug, info, warn or error" help:"least level that is logged to stderr"`
 	LogJSON        bool     `toml:"log_json" unit:"true or false" help:"log in JSON lines instead of text"`
 
-	Name        string   `toml:"name" reload:"yes" group:"What it says about itself (NIP-11)" unit:"up to 30 characters" help:"the relay's name"`
-	Description string   `toml:"description" reload:"yes" unit:"text" help:"what this relay is for"`
-	Contact     string   `toml:"contact" reload:"yes" unit:"mailto: or https: address" help:"how to reach the operator"`
-	Icon        string   `toml:"icon" reload:"yes" unit:"URL" help:"square picture"`
-	Banner      string   `toml:"banner" reload:"yes" unit:"URL" help:"wide picture"`
-	Terms       string   `toml:"terms_of_service" reload:"yes" unit:"URL" help:"terms of service"`
+	Name        string   `toml:"name" group:"What it says about itself (NIP-11)" unit:"up to 30 characters" help:"the relay's name"`
+	Description string   `toml:"description" unit:"text" help:"what this relay is for"`
+	Contact     string   `toml:"contact" unit:"mailto: or https: address" help:"how to reach the operator"`
+	Icon        string   `toml:"icon" unit:"URL" help:"square picture"`
+	Banner      string   `toml:"banner" unit:"URL" help:"wide picture"`
+	Terms       string   `toml:"terms_of_service" unit:"URL" help:"terms of service"`
+	Software    string   `toml:"software" unit:"URL" help:"where the source of this relay is found"`
 	Admins      []string `toml:"admins" reload:"yes" unit:"npub1… or 64 hex digits" help:"keys that may manage the relay (NIP-86); the first is announced as its pubkey"`
 
 	MaxMessage       Size     `toml:"max_message" reload:"yes" group:"Limits of one connection, one query, one event" unit:"bytes" help:"largest message a client may send, inflated; leave room for max_content with escapes"`
@@ -46,7 +47,7 @@ type Config struct {
 	AllowedKinds  bool     `toml:"allowed_kinds_only" reload:"yes" unit:"true or false" help:"only kinds allowed by NIP-86 (allowkind) are taken, and deletions"`
 	InviteCodes   []string `toml:"invite_codes" reload:"yes" unit:"words" help:"standing codes that make a member of whoever brings one (NIP-43)"`
 	MembersInvite bool     `toml:"members_invite" reload:"yes" unit:"true or false" help:"members, not only admins, may ask for an invitation (NIP-43)"`
-	PrivateKinds  []int    `toml:"private_kinds" reload:"yes" unit:"kinds" help:"kinds that only their author and the keys in their p tags may read, after authentication; 1059 and 21059 always go to their recipients only"`
+	PrivateKinds  []int    `toml:"private_kinds" unit:"kinds" help:"kinds that only their author and the keys in their p tags may read, after authentication; 1059 and 21059 always go to their recipients only"`
 
 	EventsPerSecond  float64  `toml:"events_per_second" reload:"yes" group:"Budgets (the rates spare budget_exempt)" unit:"events/s" help:"sustained EVENT messages of one connection; 0: no bound"`
 	EventsBurst      int      `toml:"events_burst" reload:"yes" unit:"events" help:"events of one connection at once, before the rate applies"`
@@ -70,16 +71,17 @@ type Config struct {
 	BatchEvents int      `toml:"batch_events" unit:"events" help:"most events in one synced commit"`
 	BatchWait   Duration `toml:"batch_wait" unit:"time" help:"how long a commit waits for more events to join it"`
 
-	Search       bool     `toml:"search" group:"Projections of the log" unit:"true or false" help:"keep a word index and answer NIP-50 searches"`
-	SearchDisk   Size     `toml:"search_disk" unit:"bytes" help:"disk budget of the word index; above it the oldest events leave the index"`
-	Graph        bool     `toml:"graph" unit:"true or false" help:"keep the social graph and answer /v1/graph/"`
-	Assertions   int      `toml:"assertions" unit:"keys" help:"for how many of the highest ranked keys NIP-85 assertions are published; 0: none"`
-	Negentropy   bool     `toml:"negentropy" unit:"true or false" help:"answer NIP-77 reconciliation"`
-	ReadySets    []string `toml:"ready_sets" unit:"filters in JSON" help:"filters whose negentropy sets are kept ready beside the whole set"`
-	Compression  bool     `toml:"compression" reload:"yes" unit:"true or false" help:"permessage-deflate for clients that ask for it"`
-	Bring        bool     `toml:"bring" unit:"true or false" help:"let a key have its own events fetched from its relays (POST /v1/graph/{npub}/bring)"`
-	IndexRelays  []string `toml:"index_relays" unit:"ws:// or wss:// URLs" help:"where bring looks for a key's relay list that is not held here"`
-	AllowPrivate []string `toml:"dial_private" unit:"CIDR networks" help:"private networks that outgoing connections may reach; empty: none"`
+	Search        bool     `toml:"search" group:"Projections of the log" unit:"true or false" help:"keep a word index and answer NIP-50 searches"`
+	HTTPExport    bool     `toml:"http_export" unit:"true or false" help:"answer GET /v1/export with what anyone may read, as JSON lines"`
+	SearchDisk    Size     `toml:"search_disk" unit:"bytes" help:"disk budget of the word index; above it the oldest events leave the index"`
+	Graph         bool     `toml:"graph" unit:"true or false" help:"keep the social graph and answer /v1/graph/"`
+	Assertions    int      `toml:"assertions" unit:"keys" help:"for how many of the highest ranked keys NIP-85 assertions are published; 0: none"`
+	MaxNegentropy int      `toml:"max_negentropy" reload:"yes" unit:"events" help:"most events of a filter that NEG-OPEN (NIP-77) may name and that is not kept ready; 0: no negentropy at all"`
+	ReadySets     []string `toml:"ready_sets" unit:"filters in JSON" help:"filters whose negentropy sets are kept ready beside the whole set"`
+	Compression   bool     `toml:"compression" unit:"true or false" help:"permessage-deflate for clients that ask for it"`
+	Bring         bool     `toml:"bring" unit:"true or false" help:"let a key have its own events fetched from its relays (POST /v1/graph/{npub}/bring)"`
+	IndexRelays   []string `toml:"index_relays" unit:"ws:// or wss:// URLs" help:"where bring looks for a key's relay list that is not held here"`
+	AllowPrivate  []string `toml:"dial_private" unit:"CIDR networks" help:"private networks that outgoing connections may reach; empty: none"`
 }
 
 // defaults is the configuration of a relay that was told nothing.
@@ -125,12 +127,13 @@ func defaults() Config {
 		BatchEvents: 256,
 		BatchWait:   Duration{5 * time.Millisecond},
 
-		Search:      true,
-		SearchDisk:  10 << 30,
-		Graph:       true,
-		Assertions:  1000,
-		Negentropy:  true,
-		Compression: true,
-		Bring:       true,
+		Search:        true,
+		HTTPExport:    true,
+		SearchDisk:    2 << 30,
+		Graph:         true,
+		Assertions:    1000,
+		MaxNegentropy: 200_000,
+		Compression:   true,
+		Bring:         true,
 	}
 }

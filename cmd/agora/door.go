@@ -55,7 +55,7 @@ func doorPath(dir string) (path string, done io.Closer, err error) {
 
 // listenDoor opens the door. The caller holds the lock of the directory, so
 // whatever socket lies there belongs to nobody.
-func listenDoor(dir string) (net.Listener, error) {
+func listenDoor(ctx context.Context, dir string) (net.Listener, error) {
 	path, done, err := doorPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("door: %w", err)
@@ -64,7 +64,7 @@ func listenDoor(dir string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("door: %w", err)
 	}
-	l, err := net.Listen("unix", path)
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("door: %w", err)
 	}
@@ -184,13 +184,13 @@ type doorCaller struct {
 }
 
 // callDoor reaches the running relay of the data directory, or says errNoDoor.
-func callDoor(dir string) (*doorCaller, error) {
+func callDoor(ctx context.Context, dir string) (*doorCaller, error) {
 	path, done, err := doorPath(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer done.Close()
-	conn, err := net.Dial("unix", path)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoDoor, err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -93,23 +92,34 @@ func runConvert(_ context.Context, cmd *cli.Command) error {
 		return usagef("convert what? Name one key: npub1…, nsec1… or 64 hex digits")
 	}
 	text := strings.TrimSpace(cmd.Args().First())
-	if nostr.IsValid32ByteHex(text) {
-		return tellPublic(cmd.Root().Writer, text)
+	if prefix, value, err := nip19.Decode(text); err == nil && prefix == "nsec" {
+		return tellKey(cmd.Root().Writer, value.(string), true)
 	}
-	prefix, value, err := nip19.Decode(text)
+	key, err := parsePubKey(text)
 	if err != nil {
-		return usagef("%q is no key: want npub1…, nsec1… or 64 lower-case hex digits", text)
+		return usage(err)
+	}
+	return tellPublic(cmd.Root().Writer, key)
+}
+
+// parsePubKey reads a public key as npub, nprofile or 64 hex digits.
+func parsePubKey(text string) (string, error) {
+	if nostr.IsValidPublicKey(text) {
+		return text, nil
+	}
+	_, value, err := nip19.Decode(text)
+	if err != nil {
+		return "", fmt.Errorf("%q is no public key: want npub1… or 64 lower-case hex digits", text)
 	}
 	switch v := value.(type) {
 	case string:
-		if prefix == "nsec" {
-			return tellKey(cmd.Root().Writer, v, true)
+		if strings.HasPrefix(text, "npub1") {
+			return v, nil
 		}
-		return tellPublic(cmd.Root().Writer, v)
 	case nostr.ProfilePointer:
-		return tellPublic(cmd.Root().Writer, v.PublicKey)
+		return v.PublicKey, nil
 	}
-	return usage(errors.New(prefix + " is not a key"))
+	return "", fmt.Errorf("%q is no public key: want npub1… or 64 lower-case hex digits", text)
 }
 
 func tellPublic(w io.Writer, public string) error {

@@ -23,7 +23,7 @@ var landingCSS string
 type facts struct {
 	Name, Description, Contact, Terms, PubKey string
 	URLs                                      []string
-	Events, Disk, Connections                 string
+	Events, Disk                              string
 	Features                                  []feature
 	NIPs, Version, ExportHint                 string
 	Style                                     template.CSS

@@ -76,7 +76,7 @@ func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 func exactPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		clean := path.Clean(r.URL.Path)
-		if last := len(r.URL.Path) - 1; last > 0 && r.URL.Path[last] == '/' {
+		if last := len(r.URL.Path) - 1; last > 0 && r.URL.Path[last] == '/' && clean != "/" {
 			clean += "/"
 		}
 		if r.URL.Path != clean {

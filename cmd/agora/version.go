@@ -12,9 +12,6 @@ import (
 // release is the version that is told in NIP-11, in --version and on the page.
 const release = "0.1.0"
 
-// software is where the source is told to be from (NIP-11).
-const software = "https://github.com/agora-relay/agora"
-
 // version is the release and, when git was there at the build, the commit.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
