@@ -193,10 +193,9 @@ func newWriter(s *Store) *writer { return &writer{s: s} }
 func (w *writer) commit(batch []request) error {
 	err := w.try(batch)
 	if noRoom(err) { // trying one by one would only fail as often
+		w.s.cfg.Logger.Error("the disk is full or failing: nothing is stored until that is mended, reads go on", "err", err, "entries", len(batch))
 		for _, r := range batch {
-			if err := w.fail(r, err); err != nil {
-				return err
-			}
+			r.done(Result{}, err)
 		}
 		return nil
 	}
@@ -216,10 +215,11 @@ func (w *writer) commit(batch []request) error {
 	return nil
 }
 
-// noRoom reports whether the disk or the map is full: it passes by itself once
-// there is room, and reads go on meanwhile.
+// noRoom reports whether the disk or the map is full, or the disk fails: LMDB
+// calls a write that was cut short by a full disk EIO. It passes by itself
+// once there is room, and reads go on meanwhile.
 func noRoom(err error) bool {
-	return lmdb.IsMapFull(err) || lmdb.IsErrnoSys(err, syscall.ENOSPC) || lmdb.IsErrnoSys(err, syscall.EDQUOT)
+	return lmdb.IsMapFull(err) || lmdb.IsErrnoSys(err, syscall.EIO) || lmdb.IsErrnoSys(err, syscall.ENOSPC) || lmdb.IsErrnoSys(err, syscall.EDQUOT)
 }
 
 // fail answers a request whose transaction was undone.
