@@ -408,3 +408,20 @@ func TestManagementIsReachableFromABrowser(t *testing.T) {
 		t.Errorf("a call with another body: %s", fmt.Sprint(answer.StatusCode, answer.Header))
 	}
 }
+
+func TestSessionInItsHandshakeIsLeftAlone(t *testing.T) {
+	var all sessions
+	all.init()
+	all.admit(true)
+	s := new(session) // without a link, as during the handshake: whoever touches it crashes
+	if !all.enter(s, 1) || len(all.list()) != 0 {
+		t.Error("a session is listed before its handshake is over")
+	}
+	if !all.ready(s) || len(all.list()) != 1 {
+		t.Error("a session is not listed after its handshake")
+	}
+	all.admit(false)
+	if all.ready(s) {
+		t.Error("a session that came as the relay closed is not told")
+	}
+}

@@ -77,7 +77,7 @@ type Relay struct {
 	places     places
 	negs       *negBook
 
-	verify chan *submission // submissions, 4 per verifier; when full: whoever submits waits
+	verify chan *submission // at most verifyQueue submissions; when full: whoever submits waits
 
 	work     context.Context // ends when the last session has been drained
 	endWork  context.CancelFunc
@@ -91,6 +91,10 @@ type limits struct {
 	wire wire.Limits
 }
 
+// verifyQueue is how many submissions wait for a verifier: as many as one
+// commit takes.
+const verifyQueue = 256
+
 // New checks and builds a relay. It starts nothing.
 func New(cfg Config, parts Parts) (*Relay, error) {
 	if parts.Log == nil {
@@ -103,7 +107,7 @@ func New(cfg Config, parts Parts) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, log: parts.Log, manage: parts.Manage, search: parts.Search, sources: parts.Sources, landing: parts.Landing,
 		restricted: cfg.Restricted, hosts: hosts, logger: cfg.Logger, mem: newMemory(),
-		verify: make(chan *submission, 4*runtime.GOMAXPROCS(0)), negs: newNegBook(),
+		verify: make(chan *submission, verifyQueue), negs: newNegBook(),
 	}
 	or(&r.logger, slog.Default())
 	if r.cfg.Exempt == nil {
@@ -208,11 +212,11 @@ func asNotAnswered(err error, to **notAnswered) bool { return errors.As(err, to)
 type sessions struct {
 	mu    sync.Mutex // guards what follows
 	open  bool
-	all   map[*session]struct{}
-	group sync.WaitGroup // their goroutines
+	all   map[*session]bool // true once the handshake is over: before, there is nothing to write to
+	group sync.WaitGroup    // their goroutines
 }
 
-func (s *sessions) init() { s.all = make(map[*session]struct{}) }
+func (s *sessions) init() { s.all = make(map[*session]bool) }
 
 func (s *sessions) admit(open bool) {
 	s.mu.Lock()
@@ -228,9 +232,18 @@ func (s *sessions) enter(one *session, most int) bool {
 	if !s.open || len(s.all) >= most {
 		return false
 	}
-	s.all[one] = struct{}{}
+	s.all[one] = false
 	s.group.Add(1)
 	return true
+}
+
+// ready lists a session whose handshake is over. False means that the relay
+// has closed meanwhile.
+func (s *sessions) ready(one *session) (open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all[one] = true
+	return s.open
 }
 
 func (s *sessions) leave(one *session) {
@@ -244,8 +257,10 @@ func (s *sessions) list() []*session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]*session, 0, len(s.all))
-	for one := range s.all {
-		list = append(list, one)
+	for one, ready := range s.all {
+		if ready {
+			list = append(list, one)
+		}
 	}
 	return list
 }

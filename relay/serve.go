@@ -26,8 +26,8 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	ip := r.clientIP(req)
-	if ip.IsValid() && ip.String() != req.RemoteAddr {
-		req.RemoteAddr = netip.AddrPortFrom(ip, 0).String()
+	if direct := addrOf(req.RemoteAddr); ip != direct {
+		req.RemoteAddr = netip.AddrPortFrom(ip, 0).String() // for the handlers below
 	}
 	switch {
 	case websocket.IsWebSocketUpgrade(req):
@@ -51,11 +51,7 @@ func mediaType(req *http.Request) string {
 // clientIP is the address of the client: the nearest one that is no trusted
 // proxy of ours.
 func (r *Relay) clientIP(req *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(req.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	ip := ap.Addr().Unmap().WithZone("")
+	ip := addrOf(req.RemoteAddr)
 	for _, hop := range slices.Backward(forwardedFor(req.Header)) {
 		if !within(r.cfg.TrustedProxies, ip) {
 			return ip
@@ -67,6 +63,16 @@ func (r *Relay) clientIP(req *http.Request) netip.Addr {
 		ip = next
 	}
 	return ip
+}
+
+// addrOf is the address in host:port; the zero one for what is none, such as
+// a unix socket's.
+func addrOf(hostPort string) netip.Addr {
+	ap, err := netip.ParseAddrPort(hostPort)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
 }
 
 // forwardedFor lists the hops that proxies claim to have seen, client first.
@@ -113,17 +119,14 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, ip netip.Addr)
 			return
 		}
 	}
-	exempt := within(r.cfg.Exempt, ip)
+	// A proxy of ours that nobody has told us about must not spare its clients.
+	exempt := within(r.cfg.Exempt, ip) && forwardedFor(req.Header) == nil
 	place := r.places.enter(ip, &lim.Budget, exempt)
 	if place == nil {
 		r.turnAway(w, http.StatusTooManyRequests, "address", "too many connections from your address")
 		return
 	}
-	s := &session{r: r, door: Door(req.URL.Path), ip: ip, exempt: exempt, challenge: newChallenge(), place: place}
-	s.host, _ = hostOf("ws://" + req.Host) // only a comparison: an odd name equals nothing
-	if req.TLS != nil {
-		s.host, _ = hostOf("wss://" + req.Host)
-	}
+	s := &session{r: r, door: Door(req.URL.Path), ip: ip, exempt: exempt, host: req.Host, challenge: newChallenge(), place: place}
 	if !r.sessions.enter(s, lim.Budget.TotalConnections) {
 		place.leave(false)
 		r.turnAway(w, http.StatusServiceUnavailable, "full", "this relay is full")
@@ -133,6 +136,14 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, ip netip.Addr)
 		r.sessions.leave(s)
 		place.leave(false)
 		return // gorilla has answered
+	}
+	if !r.sessions.ready(s) {
+		s.drainAndEnd()
+	}
+	if r.manage != nil {
+		if _, blocked := r.manage.Blocked(ip); blocked { // meanwhile
+			s.abandon()
+		}
 	}
 	go s.live()
 }
@@ -150,7 +161,7 @@ func (s *session) shakeHands(w http.ResponseWriter, req *http.Request, most time
 		WriteBufferSize:   256,
 		WriteBufferPool:   noPool{},
 		CheckOrigin:       func(*http.Request) bool { return true }, // a relay is for every page
-		EnableCompression: !s.r.cfg.NoCompression,
+		EnableCompression: !s.r.cfg.NoCompression && offersDeflate(req.Header),
 	}
 	h := &hijacker{ResponseWriter: w}
 	ws, err := up.Upgrade(h, req, nil)
@@ -161,11 +172,11 @@ func (s *session) shakeHands(w http.ResponseWriter, req *http.Request, most time
 	h.conn.hushed.Store(true)
 	s.ws = ws
 	s.wake = make(chan struct{}, 1)
-	s.link = newLink(h.conn.Conn, s.r.mem, up.EnableCompression && offersDeflate(req.Header), s.pokeAnswerer)
+	s.link = newLink(h.conn.Conn, s.r.mem, up.EnableCompression, s.pokeAnswerer)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.fifo.init()
 	ws.SetPingHandler(func(data string) error {
-		s.say(opPong, []byte(data))
+		s.pong(data)
 		return nil
 	})
 	ws.SetPongHandler(func(string) error {
@@ -180,11 +191,13 @@ func (s *session) shakeHands(w http.ResponseWriter, req *http.Request, most time
 // client costs less than a read per message.
 const readBuffer = 4096
 
+// offersDeflate reports whether the client offers permessage-deflate in a form
+// we can serve: with windows of full size.
 func offersDeflate(h http.Header) bool {
 	for _, line := range h.Values("Sec-Websocket-Extensions") {
 		for ext := range strings.SplitSeq(line, ",") {
-			name, _, _ := strings.Cut(ext, ";")
-			if strings.TrimSpace(name) == "permessage-deflate" {
+			name, params, _ := strings.Cut(ext, ";")
+			if strings.TrimSpace(name) == "permessage-deflate" && !strings.Contains(params, "server_max_window_bits") {
 				return true
 			}
 		}
