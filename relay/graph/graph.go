@@ -110,11 +110,11 @@ func newGraph(cfg Config) (*Graph, error) {
 // stop, and an error when the store cannot be read.
 func (g *Graph) Run(ctx context.Context) error {
 	tasks, inner := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return g.follow(inner) })
-	tasks.Go(func() error { return g.rerank(inner) })
 	if g.cards != nil {
 		tasks.Go(func() error { return g.cards.run(inner) })
 	}
+	tasks.Go(func() error { return g.rerank(inner) })
+	tasks.Go(func() error { return g.follow(inner) })
 	if err := tasks.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("graph: %w", err)
 	}

@@ -116,7 +116,7 @@ func TestRealGraphStandsWithinFortyMegabytes(t *testing.T) {
 // itself, mass of keys that follow nobody going back to where walks start.
 func plainPageRank(follows map[int][]int, start []float64) []float64 {
 	x := append([]float64(nil), start...)
-	for range 200 { // 0.85^200 = 8e-15
+	for moved := 1.0; moved > 1e-12; {
 		next := make([]float64, len(x))
 		dangling := 0.0
 		for n, mass := range x {
@@ -128,8 +128,10 @@ func plainPageRank(follows map[int][]int, start []float64) []float64 {
 				next[m] += 0.85 * mass / float64(len(to))
 			}
 		}
+		moved = 0
 		for n := range next {
 			next[n] += (0.15 + 0.85*dangling) * start[n]
+			moved += math.Abs(next[n] - x[n])
 		}
 		x = next
 	}
@@ -171,7 +173,7 @@ func TestPageRankOfTheRealGraphEqualsPlainPowerIteration(t *testing.T) {
 	if t.Logf("global: total difference %.2g", total); total > 1e-6 || math.Abs(sum-1) > 1e-6 {
 		t.Errorf("global: total difference %g, sum %g", total, sum)
 	}
-	for _, viewer := range []int{0, 1, 3, 17, 1000, 41_703} {
+	for _, viewer := range []int{0, 3, 17, 41_703} {
 		n, _ := w.find(users[viewer])
 		start := make([]float64, len(users))
 		start[viewer] = 1
