@@ -149,11 +149,11 @@ func ruleExpired(_ context.Context, ev *nostr.Event, _ admit.Peer) (admit.Ruling
 
 func (r *Relay) ruleTime(_ context.Context, ev *nostr.Event, _ admit.Peer) (admit.Ruling, error) {
 	lim := r.limits()
-	now := time.Now()
-	if ahead := ev.CreatedAt.Time().Sub(now); ahead > lim.MaxFuture {
+	now := time.Now() // compared in seconds: a created_at near 2^63 overflows a time.Time
+	if int64(ev.CreatedAt) > now.Add(lim.MaxFuture).Unix() {
 		return admit.Refuse(admit.Invalid, fmt.Sprintf("created_at is more than %d seconds ahead of now", int(lim.MaxFuture.Seconds()))), nil
 	}
-	if lim.MaxPast > 0 && now.Sub(ev.CreatedAt.Time()) > lim.MaxPast {
+	if lim.MaxPast > 0 && int64(ev.CreatedAt) < now.Add(-lim.MaxPast).Unix() {
 		return admit.Refuse(admit.Invalid, fmt.Sprintf("created_at is more than %d seconds ago", int(lim.MaxPast.Seconds()))), nil
 	}
 	return admit.Ruling{}, nil
