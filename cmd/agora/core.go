@@ -213,11 +213,16 @@ func throughDoor(ctx context.Context, dir string, busy *busyError, work func(pub
 	return errors.Join(work(caller), caller.close())
 }
 
+// importBatch is the least number of events in a full commit of a process that
+// answers no clients: nobody waits for one event, so the disk is asked less.
+const importBatch = 1024
+
 func inProcess(ctx context.Context, cfg Config, log *slog.Logger, work func(publisher) error) error {
 	urls := cfg.PublicURLs
 	if len(urls) == 0 {
 		urls = []string{"ws://" + cfg.Listen}
 	}
+	cfg.BatchEvents = max(cfg.BatchEvents, importBatch)
 	c, err := openCore(cfg, urls, log, nil)
 	if err != nil {
 		return err

@@ -115,6 +115,9 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 		if text == nil {
 			return nil, err
 		}
+		if len(bytes.TrimSpace(text)) == 0 {
+			return text[:0], err // TrimSpace would make nil of it
+		}
 		return bytes.TrimSpace(text), err
 	}
 }

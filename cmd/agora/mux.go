@@ -26,6 +26,7 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	m := http.NewServeMux()
 	m.Handle("/{$}", d.relay)
 	handle(m, "/v1/graph/", d.graph)
+	m.Handle("/v1/graph", http.NotFoundHandler()) // no redirect
 	handle(m, "/v1/graph/{npub}/bring", d.bring)
 	handle(m, "/v1/export", d.export)
 	handle(m, "GET /healthz", d.health)

@@ -198,7 +198,10 @@ func loadConfig(cmd *cli.Command) (Config, error) {
 			return cfg, usage(fmt.Errorf("%s: %w", from, err))
 		}
 	}
-	return cfg, usage(unknownEnv(os.Environ()))
+	if err := unknownEnv(os.Environ()); err != nil {
+		return cfg, usage(err)
+	}
+	return cfg, usage(cfg.validate())
 }
 
 // given finds a setting among flags and environment.

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// validate finds what is wrong with the settings before anything is touched.
+func (cfg Config) validate() error {
+	for _, s := range settings(&cfg) {
+		if err := s.validate(); err != nil {
+			return err
+		}
+	}
+	for _, key := range cfg.Admins {
+		if _, err := parsePubKey(key); err != nil {
+			return fmt.Errorf("admins: %w", err)
+		}
+	}
+	for setting, networks := range map[string][]string{
+		"trusted_proxies": cfg.TrustedProxies, "budget_exempt": cfg.BudgetExempt, "dial_private": cfg.AllowPrivate,
+	} {
+		if _, err := parseNetworks(setting, networks); err != nil {
+			return err
+		}
+	}
+	for setting, urls := range map[string][]string{"public_urls": cfg.PublicURLs, "index_relays": cfg.IndexRelays} {
+		for _, text := range urls {
+			if u, err := url.Parse(text); err != nil || (u.Scheme != "ws" && u.Scheme != "wss") || u.Host == "" {
+				return fmt.Errorf("%s: %q is no websocket address: want wss://relay.example", setting, text)
+			}
+		}
+	}
+	for setting, address := range map[string]string{"listen": cfg.Listen, "metrics_listen": cfg.MetricsListen} {
+		if _, _, err := net.SplitHostPort(address); err != nil && (address != "" || setting == "listen") {
+			return fmt.Errorf("%s: %q is no address: want host:port, such as 127.0.0.1:7447", setting, address)
+		}
+	}
+	if _, err := parseSets(cfg.ReadySets); err != nil {
+		return err
+	}
+	if _, _, err := newLogger(cfg); err != nil {
+		return err
+	}
+	_, err := parseRetention(cfg.Retention)
+	return err
+}
+
+// validate refuses numbers below their least value: 0 where the setting says
+// what 0 means, and otherwise more, since it would stop everything.
+func (s setting) validate() error {
+	zero := strings.Contains(s.help, "; 0")
+	var n float64
+	switch v := s.value.Interface().(type) {
+	case int:
+		n = float64(v)
+	case float64:
+		n = v
+	case Size:
+		n = float64(v)
+	case Duration:
+		n = v.Seconds()
+	default:
+		return nil
+	}
+	if n < 0 || (n == 0 && !zero) {
+		return fmt.Errorf("%s: %s is too small", s.name, s.toml())
+	}
+	return nil
+}
