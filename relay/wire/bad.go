@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"strings"
 	"unicode/utf8"
 )
@@ -23,6 +24,14 @@ func (e *BadMessage) Error() string { return e.Prefix + ": " + e.Text }
 // mostEcho is how many characters of a wrong id or subscription id we are
 // willing to say back.
 const mostEcho = 128
+
+// refused turns the error of a parser into the answer for msg.
+func refused(err error, msg string) error {
+	if e, ok := errors.AsType[*BadMessage](err); ok {
+		return addressed(e, msg)
+	}
+	return err
+}
 
 // addressed fills in, as far as it can be read, whom a refusal is for.
 func addressed(e *BadMessage, msg string) *BadMessage {

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -212,12 +211,4 @@ func appendInts(dst []byte, list []int) []byte {
 		dst = strconv.AppendInt(dst, int64(v), 10)
 	}
 	return append(dst, ']')
-}
-
-// refused turns the error of a parser into the answer for msg.
-func refused(err error, msg string) error {
-	if e, ok := errors.AsType[*BadMessage](err); ok {
-		return addressed(e, msg)
-	}
-	return err
 }

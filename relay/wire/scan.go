@@ -134,9 +134,9 @@ func (s *scanner) object(name string, value func(key string) error) error {
 	}
 }
 
-// integer reads a whole number within min and max. Fractions and exponents
+// integer reads a whole number from least to most. Fractions and exponents
 // are refused, even where their value is whole.
-func (s *scanner) integer(name string, min, max int64) (int64, error) {
+func (s *scanner) integer(name string, least, most int64) (int64, error) {
 	c := s.peek()
 	if c != '-' && !isDigit(c) {
 		return 0, s.wrong(name, "an integer")
@@ -146,8 +146,8 @@ func (s *scanner) integer(name string, min, max int64) (int64, error) {
 		return 0, err
 	}
 	n, err := strconv.ParseInt(s.src[start:s.pos], 10, 64)
-	if err != nil || n < min || n > max {
-		return 0, s.bad("%s must be an integer from %d to %d, not %s", name, min, max, clip(s.src[start:s.pos]))
+	if err != nil || n < least || n > most {
+		return 0, s.bad("%s must be an integer from %d to %d, not %s", name, least, most, clip(s.src[start:s.pos]))
 	}
 	return n, nil
 }
