@@ -351,6 +351,90 @@ func TestConnectionsPerAddressAreBounded(t *testing.T) {
 	s.calm()
 }
 
+func TestUnauthenticatedConnectionsPerAddressAreBounded(t *testing.T) {
+	s := besiege(t, func(cfg *relay.Config) {
+		nobodyExempt(cfg)
+		cfg.Limits.Budget.Unauthenticated = 3
+	})
+	s.visit()
+	s.visit()
+	_, resp, err := websocket.DefaultDialer.Dial(s.url, nil)
+	if err == nil || resp == nil || resp.StatusCode != http.StatusTooManyRequests {
+		t.Fatalf("a fourth connection: %v, %v", resp, err)
+	}
+	s.calm()
+}
+
+func TestAForwardedAddressIsNotBelievedFromStrangers(t *testing.T) {
+	s := besiege(t, func(cfg *relay.Config) {
+		nobodyExempt(cfg)
+		cfg.Limits.Budget.Connections = 2
+	})
+	s.visit()
+	for i := range 5 {
+		for _, h := range []http.Header{
+			{"X-Forwarded-For": {fmt.Sprintf("192.0.2.%d", i)}},
+			{"Forwarded": {fmt.Sprintf("for=192.0.2.%d", i)}},
+			{"X-Real-Ip": {fmt.Sprintf("192.0.2.%d", i)}},
+		} {
+			_, resp, err := websocket.DefaultDialer.Dial(s.url, h)
+			if err == nil || resp == nil || resp.StatusCode != http.StatusTooManyRequests {
+				t.Fatalf("with %v: %v, %v", h, resp, err)
+			}
+		}
+	}
+	s.calm()
+}
+
+func TestACostlyQueryIsClosedBeforeItRuns(t *testing.T) {
+	s := besiege(t, nil)
+	v := s.visit()
+	authors, kinds := make([]string, 1000), make([]int, 1000)
+	for i := range authors {
+		authors[i], kinds[i] = fmt.Sprintf("%064x", i), i
+	}
+	f := nostr.Filter{Authors: authors, Kinds: kinds}.String()
+	for _, label := range []string{"REQ", "COUNT"} {
+		v.say(`["` + label + `","a",` + f + `]`)
+		v.want("CLOSED", "a", "blocked: ")
+	}
+	v.say(`["NEG-OPEN","a",` + f + `,"61"]`)
+	v.want("NEG-ERR", "a", "blocked: ")
+	s.calm()
+}
+
+// TestAQueryBeyondItsDeadlineSaysSo: never does a part pass for the whole.
+func TestAQueryBeyondItsDeadlineSaysSo(t *testing.T) {
+	s := besiege(t, func(cfg *relay.Config) { cfg.Limits.QueryTime = time.Nanosecond })
+	v := s.visit()
+	for i := range 50 {
+		ev := signed(t, func(ev *nostr.Event) { ev.Kind, ev.Content = 30, fmt.Sprint(i) })
+		v.say(`["EVENT",` + ev.String() + `]`)
+		v.want("OK", ev.ID, true)
+	}
+	v.say(`["REQ","a",{"kinds":[30]}]`)
+	rows := 0
+	for {
+		m := v.next()
+		switch m.label() {
+		case "EVENT":
+			rows++
+			continue
+		case "CLOSED":
+			if !strings.Contains(m.text(2), ": ") {
+				t.Errorf("no reason: %s", m.raw)
+			}
+		case "EOSE":
+			if rows < 50 && !strings.Contains(m.raw, `["more"]`) {
+				t.Errorf("%d of 50 rows pass for all: %s", rows, m.raw)
+			}
+		default:
+			t.Errorf("got %s", m.raw)
+		}
+		break
+	}
+}
+
 func TestSubscriptionsPerAddressAreBounded(t *testing.T) {
 	s := besiege(t, func(cfg *relay.Config) {
 		nobodyExempt(cfg)

@@ -92,7 +92,9 @@ func listenHere(t *testing.T) net.Listener {
 func (s *siege) calm() {
 	s.t.Helper()
 	s.n++
-	ev := signed(s.t, func(ev *nostr.Event) { ev.Content, ev.Tags = fmt.Sprintf("all is well %d", s.n), nostr.Tags{{"t", "calm"}} })
+	ev := signed(s.t, func(ev *nostr.Event) {
+		ev.Content, ev.Tags = fmt.Sprintf("all is well %d", s.n), nostr.Tags{{"t", "calm"}}
+	})
 	s.bystander.say(`["EVENT",` + ev.String() + `]`)
 	var ok, live bool
 	for range 2 { // in either order
@@ -128,6 +130,9 @@ func (s *siege) visit() *visitor { return s.visitWith(websocket.DefaultDialer) }
 func (s *siege) visitWith(d *websocket.Dialer) *visitor {
 	s.t.Helper()
 	conn, resp, err := d.Dial(s.url, nil)
+	for begun := time.Now(); resp != nil && resp.StatusCode == http.StatusServiceUnavailable && time.Since(begun) < patience; {
+		conn, resp, err = d.Dial(s.url, nil) // Run has not opened the door yet
+	}
 	if err != nil {
 		s.t.Fatalf("dial: %v (%v)", err, resp)
 	}
