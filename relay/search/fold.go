@@ -22,7 +22,7 @@ const (
 // classify says what r does. ASCII never comes here.
 func classify(r rune) class {
 	switch {
-	case r == 0x200B, r == 0x2028, r == 0x2029: // zero width space stands between Thai and Khmer words
+	case r == 0x200B, r == utf8.RuneError: // zero width space stands between Thai and Khmer words
 		return gap
 	case isDense(r):
 		return denseClass(r)

@@ -24,10 +24,25 @@ const (
 )
 
 // Search yields the ids of stored events that answer a NIP-50 search, best
-// first. See [Index.Ranked].
+// first: see [Index.Ranked]. When the query holds nothing but extensions, the
+// filter alone is meant: then what matches it comes, newest first.
 func (ix *Index) Search(ctx context.Context, query string, f nostr.Filter) iter.Seq2[store.ID, error] {
 	return func(yield func(store.ID, error) bool) {
-		for h, err := range ix.Ranked(ctx, Parse(query), f) {
+		q := Parse(query)
+		if q.Blank {
+			f.Search, f.Limit = "", 0
+			for r, err := range ix.log.QueryAt(ctx, ix.log.Head(), f) {
+				if err != nil {
+					yield(store.ID{}, err)
+					return
+				}
+				if !yield(r.ID(), nil) {
+					return
+				}
+			}
+			return
+		}
+		for h, err := range ix.Ranked(ctx, q, f) {
 			if !yield(h.ID, err) || err != nil {
 				return
 			}

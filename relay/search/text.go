@@ -157,8 +157,9 @@ func hexRune(raw []byte) (rune, int) {
 		return utf8.RuneError, 0
 	}
 	if utf16.IsSurrogate(r) && len(raw) >= 10 && raw[4] == '\\' && raw[5] == 'u' {
-		if low, ok := unit(raw[6:]); ok {
-			return utf16.DecodeRune(r, low), 10
+		low, _ := unit(raw[6:])
+		if both := utf16.DecodeRune(r, low); both != utf8.RuneError {
+			return both, 10
 		}
 	}
 	return r, 4
