@@ -154,6 +154,27 @@ func TestInterruptedRewriteLosesNothing(t *testing.T) {
 	}
 }
 
+func TestShorterRewriteForgetsWhatAnInterruptedOneLeft(t *testing.T) {
+	d := newDrawer()
+	l := &actLog{keep: d}
+	bans := func(n int) (acts []Act) {
+		for i := range n {
+			acts = append(acts, Act{Base: true, Method: "banpubkey", Subject: fmt.Sprintf("%064x", i)})
+		}
+		return acts
+	}
+	d.failAt = 4 // three pages are written, the fourth is not
+	if err := l.rewrite(t.Context(), bans(4*actsPerPage)); !errors.Is(err, errDrawer) {
+		t.Fatal(err)
+	}
+	if err := l.rewrite(t.Context(), bans(5)); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.state(t); len(got.bannedKeys) != 5 {
+		t.Errorf("%d bans stand, want 5: what was never decided came back", len(got.bannedKeys))
+	}
+}
+
 func TestActCostsOneSmallWriteHoweverManyThereAre(t *testing.T) {
 	d := newDrawer()
 	l := &actLog{keep: d}
