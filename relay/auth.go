@@ -93,7 +93,12 @@ func (s *session) isUs(u string) bool {
 		return s.r.isOurs(u)
 	}
 	host, err := hostOf(u)
-	return err == nil && host == s.host
+	if err != nil {
+		return false
+	}
+	plain, _ := hostOf("ws://" + s.host) // an odd name equals nothing
+	secure, _ := hostOf("wss://" + s.host)
+	return host == plain || host == secure
 }
 
 // isOurs reports whether a URL has the host and port of one of our public

@@ -136,8 +136,9 @@ func (a *asking) fromLog(ctx context.Context, filters []nostr.Filter) (wire.Hint
 	}
 	var edge edge
 	for grow := 1; ; grow *= 2 {
+		edge.begin()
 		for i := range shares {
-			shares[i].ask = shares[i].left*grow + 1 + len(edge.ids)
+			shares[i].ask = shares[i].left*grow + 1 + edge.old
 			shares[i].seen = 0
 			filters[i].Limit = shares[i].ask
 			filters[i].Until = edge.bound(filters[i].Until)
@@ -231,16 +232,19 @@ func (a *asking) already(rec *store.Record) bool {
 type edge struct {
 	at  int64
 	ids []store.ID
+	old int // of ids, those met in earlier rounds
 }
+
+// begin starts another round, which begins in the second where the last ended.
+func (e *edge) begin() { e.old = len(e.ids) }
 
 // fresh reports whether rec has not been met before, and notes it.
 func (e *edge) fresh(rec *store.Record) bool {
 	id := rec.ID()
-	if e.ids == nil || rec.CreatedAt() != e.at {
-		e.at, e.ids = rec.CreatedAt(), append(e.ids[:0], id)
-		return true
+	if rec.CreatedAt() != e.at {
+		e.at, e.ids, e.old = rec.CreatedAt(), e.ids[:0], 0
 	}
-	if slices.Contains(e.ids, id) {
+	if slices.Contains(e.ids[:e.old], id) {
 		return false
 	}
 	e.ids = append(e.ids, id)
@@ -249,7 +253,7 @@ func (e *edge) fresh(rec *store.Record) bool {
 
 // bound is where a further round begins.
 func (e *edge) bound(until *nostr.Timestamp) *nostr.Timestamp {
-	if e.ids == nil {
+	if e.old == 0 {
 		return until
 	}
 	at := nostr.Timestamp(e.at)

@@ -89,8 +89,7 @@ func (l *link) box() *[]byte {
 }
 
 // say puts one small message into the outbox whatever stands there, and
-// flushes. For answers that the reader owes: their number is bounded by what
-// it reads, and it does not read on while the outbox is full.
+// flushes. For what is said a few times in a connection's life.
 func (l *link) say(op byte, payload []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,6 +104,17 @@ func (l *link) say(op byte, payload []byte) {
 	}
 	l.frames++
 	l.flushLocked()
+}
+
+// pong answers a ping, unless the client has left so much unread that it does
+// not matter any more.
+func (l *link) pong(data string) {
+	l.mu.Lock()
+	room := l.room(len(data))
+	l.mu.Unlock()
+	if room {
+		l.say(opPong, []byte(data))
+	}
 }
 
 // flush sends what the outbox holds, as far as the socket takes it now.
@@ -192,14 +202,6 @@ func (l *link) writeChunks(b []byte, stall time.Duration) error {
 		b = b[n:]
 	}
 	return nil
-}
-
-// full reports whether the outbox holds more than it should: then the reader
-// waits for the answerer.
-func (l *link) full() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.room(0)
 }
 
 // close drops the connection. Blocked reads and writes return.

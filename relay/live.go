@@ -18,6 +18,8 @@ type dispatcher struct {
 	mu    sync.RWMutex // guards what follows; held for reading while one event is handed out
 	index index
 	at    store.Pos // handed out up to here
+
+	spare sync.Pool // *handing, for events that are not kept
 }
 
 // flushEvery bounds how many events are handed out before the sockets get
@@ -66,11 +68,15 @@ func (d *dispatcher) change(h *handing, c *store.Change) {
 // passing hands out an event that is not kept. It reports whether anybody
 // listened.
 func (d *dispatcher) passing(rec *store.Record) (heard bool) {
-	var h handing
+	h, _ := d.spare.Get().(*handing)
+	if h == nil {
+		h = new(handing)
+	}
 	d.mu.RLock()
-	heard = d.hand(&h, rec, 0)
+	heard = d.hand(h, rec, 0)
 	d.mu.RUnlock()
 	h.flush()
+	d.spare.Put(h)
 	return heard
 }
 

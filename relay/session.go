@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -64,19 +65,12 @@ func (s *session) peer() admit.Peer {
 // read is the reader: it returns when the connection is gone or misbehaves,
 // with the close code for the client.
 func (s *session) read() (code int, reason string) {
-	buf := s.r.mem.slips.take()
-	defer func() { s.r.mem.slips.give(buf) }()
 	for !s.draining.Load() {
 		if !s.awaitRoom() {
 			return websocket.CloseGoingAway, ""
 		}
-		msg, code, reason := s.next(*buf)
-		if code != 0 {
+		if code, reason := s.next(); code != 0 {
 			return code, reason
-		}
-		s.handle(msg)
-		if *buf = msg[:0]; cap(msg) > 64<<10 {
-			*buf = nil
 		}
 	}
 	return 0, ""
@@ -96,30 +90,29 @@ func (s *session) awaitRoom() bool {
 	return s.fifo.awaitRoom() && s.ctx.Err() == nil
 }
 
-// next reads one message into buf. A code other than 0 ends the session.
-func (s *session) next(buf []byte) (msg []byte, code int, reason string) {
+// next reads and handles one message. A code other than 0 ends the session.
+func (s *session) next() (code int, reason string) {
 	most := s.r.limits().MaxMessage
-	s.ws.SetReadLimit(int64(most)) // of compressed bytes; the inflated ones are counted below
+	s.ws.SetReadLimit(int64(most)) // bytes as they come; readAll counts them inflated
 	kind, body, err := s.ws.NextReader()
 	if err != nil {
-		return nil, closeCode(err), ""
+		return closing(err, most)
 	}
 	s.lastRead.Store(time.Now().Unix())
-	msg, err = readAll(buf[:0], body, most)
-	s.spend(bytesRate, float64(len(msg)))
+	buf := s.mem.slips.take() // only now: an idle connection holds none
+	defer s.mem.slips.give(buf)
+	*buf, err = readAll(*buf, body, most)
+	s.spend(bytesRate, float64(len(*buf)))
+	s.r.metrics.received.Add(float64(len(*buf)))
 	switch {
-	case errors.Is(err, errTooLong):
-		return nil, websocket.CloseMessageTooBig, err.Error()
 	case err != nil:
-		return nil, closeCode(err), ""
+		return closing(err, most)
 	case kind != websocket.TextMessage:
-		return nil, websocket.CloseUnsupportedData, "a message must be a text frame"
+		return websocket.CloseUnsupportedData, "invalid: a message must be a text frame"
 	}
-	s.r.metrics.received.Add(float64(len(msg)))
-	return msg, 0, ""
+	s.handle(*buf)
+	return 0, ""
 }
-
-var errTooLong = errors.New("the message is too long")
 
 // readAll appends what r holds to buf, at most most bytes.
 func readAll(buf []byte, r io.Reader, most int) ([]byte, error) {
@@ -130,7 +123,7 @@ func readAll(buf []byte, r io.Reader, most int) ([]byte, error) {
 		n, err := r.Read(buf[len(buf):min(cap(buf), most+1)])
 		buf = buf[:len(buf)+n]
 		if len(buf) > most {
-			return buf, errTooLong
+			return buf, websocket.ErrReadLimit
 		}
 		if errors.Is(err, io.EOF) {
 			return buf, nil
@@ -141,14 +134,15 @@ func readAll(buf []byte, r io.Reader, most int) ([]byte, error) {
 	}
 }
 
-func closeCode(err error) int {
+// closing is how a session ends after its socket gave err.
+func closing(err error, most int) (code int, reason string) {
 	if errors.Is(err, websocket.ErrReadLimit) {
-		return websocket.CloseMessageTooBig
+		return websocket.CloseMessageTooBig, fmt.Sprintf("invalid: a message may have at most %d bytes", most)
 	}
 	if ce := new(websocket.CloseError); errors.As(err, &ce) {
-		return websocket.CloseNormalClosure
+		return websocket.CloseNormalClosure, ""
 	}
-	return websocket.CloseProtocolError
+	return websocket.CloseProtocolError, ""
 }
 
 // handle takes one message of the client.
