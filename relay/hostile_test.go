@@ -3,10 +3,12 @@ package relay_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -220,7 +222,7 @@ func (v *visitor) wantClose(code int) {
 		if code != 0 && !websocket.IsCloseError(err, code) {
 			v.t.Fatalf("ended with %v, want close code %d", err, code)
 		}
-		if e, ok := err.(net.Error); ok && e.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			v.t.Fatal("the connection was left open")
 		}
 		return

