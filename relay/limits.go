@@ -16,6 +16,7 @@ type Limits struct {
 	DefaultLimit     int           // stored events per filter that names no limit; default 500
 	MaxLimit         int           // stored events per filter at most; default 1,000
 	MaxNegentropy    int           // events of a filter that NEG-OPEN may name and that is not kept ready; default 200,000
+	NegentropyIdle   time.Duration // a negotiation without a frame for so long is closed; default 2 min
 	MinPow           int           // leading zero bits of an event id (NIP-13); default 0: none asked
 	MaxFuture        time.Duration // how far ahead created_at may be; default 900 s
 	MaxPast          time.Duration // how old an event may be; default 0: any age
@@ -68,6 +69,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.QueryTime, 5*time.Second)
 	or(&l.QueryCost, 100_000)
 	or(&l.MaxNegentropy, 200_000)
+	or(&l.NegentropyIdle, 2*time.Minute)
 	l.Budget = l.Budget.withDefaults()
 	l.DefaultLimit = min(l.DefaultLimit, l.MaxLimit)
 	return l

@@ -24,9 +24,8 @@ const (
 	negTotalKeys  = 1_000_000       // events gathered for all open negotiations together; more is refused
 	negGather     = 2 * time.Second // to gather one set
 	negWork       = 30 * time.Second
-	negIdle       = 2 * time.Minute // without a frame; then it is closed
-	negFrame      = 128 << 10       // bytes of a frame of ours, two hex digits each on the wire
-	negAtOnce     = 2               // sets gathered at the same time; others wait
+	negFrame      = 128 << 10 // bytes of a frame of ours, two hex digits each on the wire
+	negAtOnce     = 2         // sets gathered at the same time; others wait
 )
 
 // labelNegIdle is what a timer asks the answerer: close this one if it is
@@ -74,7 +73,7 @@ func (s *session) neg(ctx context.Context, m wire.Message) error {
 		}
 		return s.negAnswer(ctx, n, m)
 	case labelNegIdle:
-		if n != nil && time.Since(n.last) >= negIdle {
+		if n != nil && time.Since(n.last) >= s.r.limits().NegentropyIdle {
 			s.negClose(m.Sub)
 			return s.negErr(m.Sub, "closed: no frame came for too long")
 		}
@@ -125,7 +124,7 @@ func (s *session) negOpen(ctx context.Context, m wire.Message) error {
 		return s.negFailed(m.Sub, err, lim)
 	}
 	n := &negotiation{set: set}
-	n.idle = time.AfterFunc(negIdle, func() {
+	n.idle = time.AfterFunc(lim.NegentropyIdle, func() {
 		s.fifo.push(&job{m: wire.Message{Label: labelNegIdle, Sub: m.Sub}})
 		s.pokeAnswerer()
 	})
@@ -150,7 +149,7 @@ func (s *session) negAnswer(ctx context.Context, n *negotiation, m wire.Message)
 	done()
 	n.last = time.Now()
 	n.spent += n.last.Sub(began)
-	n.idle.Reset(negIdle)
+	n.idle.Reset(s.r.limits().NegentropyIdle)
 	if err != nil || n.spent >= negWork {
 		s.negClose(m.Sub)
 	}
