@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"strings"
 	"time"
 
 	"agora/relay/admit"
@@ -51,6 +52,9 @@ func (s *session) answerJobs(jobs []*job) error {
 		case j.frame != nil:
 			*buf = s.mem.appendText(*buf, j.frame, s.deflated)
 		case j.id != "":
+			if !j.reply.OK && strings.HasPrefix(j.reply.Reason, string(admit.AuthRequired)) {
+				*buf = s.mem.appendText(*buf, wire.AppendAuth(nil, s.challenge), s.deflated)
+			}
 			*buf = appendOK(*buf, j.id, j.reply)
 		default:
 			if err := s.send(buf); err != nil {

@@ -121,6 +121,9 @@ func (r *Relay) settle(s *submission, reply Reply, err error) {
 
 // door answers what can be answered without the store; an entry goes on to it.
 func (r *Relay) door(s *submission) (reply Reply, entry *store.Entry, err error) {
+	if text := misshapen(s.ev); text != "" {
+		return deny(admit.Invalid, text), nil, nil
+	}
 	if _, err := hex.Decode(s.id[:], []byte(s.ev.ID)); err != nil || !wire.CheckID(s.ev) {
 		return deny(admit.Invalid, "the id is not the hash of the event"), nil, nil
 	}
@@ -155,6 +158,36 @@ func (r *Relay) door(s *submission) (reply Reply, entry *store.Entry, err error)
 		Event: s.ev, JSON: s.record, Claims: ruling.Claims, Labels: ruling.Labels,
 		Vanish: s.ev.Kind == kindVanish && r.meansUs(s.ev),
 	}, nil
+}
+
+// misshapen says what is wrong with an event's fixed fields. wire has looked at
+// those that came as text; others come as they are.
+func misshapen(ev *nostr.Event) string {
+	switch {
+	case !lowerHex(ev.ID, 64):
+		return "the id is not 64 lower-case hex digits"
+	case !lowerHex(ev.PubKey, 64):
+		return "the pubkey is not 64 lower-case hex digits"
+	case !lowerHex(ev.Sig, 128):
+		return "the signature is not 128 lower-case hex digits"
+	case ev.Kind < 0 || ev.Kind > 65535:
+		return "the kind is not between 0 and 65535"
+	case ev.CreatedAt < 0:
+		return "created_at is negative"
+	}
+	return ""
+}
+
+func lowerHex(s string, n int) bool {
+	if len(s) != n {
+		return false
+	}
+	for i := range n {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // pass hands an ephemeral event to those who listen now; nobody keeps it.
