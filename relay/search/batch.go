@@ -12,6 +12,9 @@ import (
 // them is not found.
 const maxWords = 5000
 
+// maxLength bounds the words read of one event, the same ones counted again.
+const maxLength = 1<<16 - 1
+
 // nameMark stands before a word of a name in the index, so that names can be
 // told from text and looked up by their beginning.
 const nameMark = 1
@@ -64,16 +67,16 @@ func (b *batch) add(r *store.Record) {
 	b.text += len(r.JSON)
 	texts(r, &b.scratch, func(p part, text []byte) {
 		split(text, func(w []byte, f form) bool {
-			if f != tail {
-				length[p]++
-			}
 			b.count(w)
+			if f != tail {
+				length[body]++
+			}
 			if p == name && f != tail {
 				b.key = append(append(b.key[:0], nameMark), w...)
 				b.count(b.key)
-				length[body]++
+				length[name]++
 			}
-			return len(b.fresh) < maxWords
+			return len(b.fresh) < maxWords && length[body] < maxLength
 		})
 	})
 	if len(b.fresh) == 0 {
@@ -87,7 +90,7 @@ func (b *batch) add(r *store.Record) {
 		}
 		b.list = append(b.list, posting{t, uint32(len(b.docs)), weigh(b.seen[t].times, weights[p])})
 	}
-	b.total.words += uint64(min(length[body], 65535))
+	b.total.words += uint64(length[body])
 	b.total.names += uint64(length[name])
 	if length[name] > 0 {
 		b.total.named++
@@ -117,7 +120,7 @@ func describe(r *store.Record, words uint32) document {
 	pk := r.PubKey()
 	d := document{
 		id: r.ID(), author: binary.BigEndian.Uint64(pk[:8]), created: r.CreatedAt(),
-		kind: uint16(r.Kind()), words: uint16(min(words, 65535)),
+		kind: uint16(r.Kind()), words: uint16(words),
 	}
 	r.Tags(func(name, value []byte) bool {
 		if len(name) == 1 {

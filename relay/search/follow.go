@@ -70,49 +70,46 @@ func (ix *Index) run(ctx context.Context) error {
 // one step of what keeps the index small; with nothing to do it waits.
 func (ix *Index) follow(ctx context.Context) error {
 	since := time.Now() // when the oldest change not yet indexed can have come
-	linger := ix.cfg.Linger
 	for ctx.Err() == nil {
-		now := time.Now()
+		now, linger := time.Now(), ix.cfg.Linger
 		if ix.log.Head() <= store.Pos(ix.pos.Load()) {
 			busy, err := ix.tidy()
 			if err != nil {
 				return err
 			}
-			if busy {
-				since = now
+			if since = now; busy {
 				continue
 			}
 			if err := ix.idle(ctx); err != nil {
 				return err
 			}
 			since = time.Now()
-			if err := pause(ctx, linger); err != nil {
+		} else {
+			n, atHead, err := ix.batchAndTidy(ctx, since)
+			if err != nil {
 				return err
 			}
-			continue
-		}
-		n, atHead, err := ix.batch(ctx)
-		if err != nil {
-			return err
-		}
-		ix.stats.lag.Observe(time.Since(since).Seconds())
-		linger = ix.cfg.Linger
-		if n > busyBatch {
-			linger = max(linger, busyLinger)
-		}
-		if atHead {
+			if !atHead {
+				continue
+			}
 			since = now
-		}
-		if err := ix.keepUp(); err != nil {
-			return err
-		}
-		if atHead {
-			if err := pause(ctx, linger); err != nil {
-				return err
+			if n > busyBatch {
+				linger = max(linger, busyLinger)
 			}
+		}
+		if err := pause(ctx, linger); err != nil {
+			return err
 		}
 	}
 	return ctx.Err()
+}
+
+func (ix *Index) batchAndTidy(ctx context.Context, since time.Time) (n int, atHead bool, err error) {
+	if n, atHead, err = ix.batch(ctx); err != nil {
+		return n, atHead, err
+	}
+	ix.stats.lag.Observe(time.Since(since).Seconds())
+	return n, atHead, ix.keepUp()
 }
 
 // keepUp does one step of tidying after a batch, and as many as it takes when

@@ -23,6 +23,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -176,6 +177,9 @@ func (ix *Index) openEnv() error {
 		flags |= lmdb.NoSync
 	}
 	size := (ix.cfg.Budget + 4095) / 4096 * 4096 // the file never grows beyond the budget
+	if err := ix.discardLarger(size); err != nil {
+		return err
+	}
 	err = errors.Join(env.SetMaxDBs(4), env.SetMaxReaders(1024), env.SetMapSize(size))
 	if err == nil {
 		err = env.Open(ix.dir, flags, 0o600)
@@ -189,6 +193,21 @@ func (ix *Index) openEnv() error {
 	}
 	ix.env = env
 	return nil
+}
+
+// discardLarger deletes an index that was made under a larger budget: its file
+// would not become smaller, and there is no room to work in it.
+func (ix *Index) discardLarger(size int64) error {
+	file := filepath.Join(ix.dir, "data.mdb")
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() <= size {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ix.cfg.Logger.Warn("the search index is larger than its budget: building it again", "bytes", info.Size(), "budget_bytes", size)
+	return os.Remove(file)
 }
 
 // load reads the state, or begins anew when it is of another version or of

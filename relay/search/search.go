@@ -15,12 +15,13 @@ import (
 
 // Bounds of one search.
 const (
-	firstHits   = 256    // hits ranked at first, when the filter's limit does not say more
-	maxHits     = 32_768 // hits a search yields at most
-	moreHits    = 8      // times as many are ranked when the caller goes on
-	checkAtOnce = 128    // events whose text is read at once; within the first of these, words in order count
-	maxChecks   = 16_384 // events whose text is read for one search
-	orderFactor = 0.5    // what words in the order asked add to a score
+	firstHits    = 256    // hits ranked at first, when the filter's limit does not say more
+	maxHits      = 32_768 // hits a search yields at most
+	moreHits     = 8      // times as many are ranked when the caller goes on
+	checkAtOnce  = 128    // events whose text is read at once; within the first of these, words in order count
+	maxReads     = 16_384 // events whose text is read for one search, within Config.Deadline
+	readTogether = 32     // events of one look into the store
+	orderFactor  = 0.5    // what words in the order asked add to a score
 )
 
 // Search yields the ids of stored events that answer a NIP-50 search, best
@@ -65,7 +66,7 @@ func (ix *Index) Search(ctx context.Context, query string, f nostr.Filter) iter.
 func (ix *Index) Ranked(ctx context.Context, q Query, f nostr.Filter) iter.Seq2[Hit, error] {
 	return func(yield func(Hit, error) bool) {
 		seen := map[store.ID]bool{}
-		checks := 0
+		spent := reading{words: newTextReader(&q)}
 		for most := min(max(2*f.Limit, firstHits), 4096); ; most = min(most*moreHits, maxHits) {
 			hits, full, err := ix.best(ctx, &q, f, most)
 			if err != nil {
@@ -77,7 +78,7 @@ func (ix *Index) Ranked(ctx context.Context, q Query, f nostr.Filter) iter.Seq2[
 				for _, h := range part {
 					seen[h.ID] = true
 				}
-				part, err := ix.confirm(ctx, &q, part, &checks)
+				part, err := ix.confirm(ctx, &q, part, &spent)
 				for _, h := range part {
 					if !yield(h, nil) {
 						return
@@ -88,7 +89,10 @@ func (ix *Index) Ranked(ctx context.Context, q Query, f nostr.Filter) iter.Seq2[
 					return
 				}
 			}
-			if !full || most == maxHits || checks > maxChecks {
+			if spent.over(ix.cfg.Deadline) {
+				ix.stats.cut.Inc()
+			}
+			if !full || most == maxHits || q.needsText() && spent.over(ix.cfg.Deadline) {
 				return
 			}
 		}
@@ -113,23 +117,59 @@ func (ix *Index) best(ctx context.Context, q *Query, f nostr.Filter, most int) (
 	return r.best, r.full, nil
 }
 
+// reading is what a search has spent on reading texts.
+type reading struct {
+	events int
+	time   time.Duration
+	words  *textReader
+}
+
 // confirm reads the texts of hits where the index alone cannot tell: whether
 // phrases occur and, among the best, whether words stand in the order asked.
-func (ix *Index) confirm(ctx context.Context, q *Query, hits []Hit, checks *int) ([]Hit, error) {
-	first := *checks == 0 && len(q.Words) > 1
+// When its time is up, hits with phrases are left out, others stay as they are.
+func (ix *Index) confirm(ctx context.Context, q *Query, hits []Hit, spent *reading) ([]Hit, error) {
+	first := spent.events == 0 && len(q.Words) > 1
 	if !first && !q.needsText() {
 		return hits, nil
 	}
-	*checks += len(hits)
-	if *checks > maxChecks {
-		return nil, nil
+	factor := float32(0)
+	if first {
+		factor = orderFactor
 	}
+	out := make([]Hit, 0, len(hits))
+	for part := range slices.Chunk(hits, readTogether) {
+		if spent.over(ix.cfg.Deadline) {
+			if !q.needsText() {
+				out = append(out, part...)
+			}
+			continue
+		}
+		began := time.Now()
+		var err error
+		if out, err = ix.read(ctx, part, spent.words, factor, out); err != nil {
+			return nil, fmt.Errorf("search: read texts: %w", err)
+		}
+		spent.events += len(part)
+		spent.time += time.Since(began)
+	}
+	if first {
+		slices.SortFunc(out, func(x, y Hit) int { return x.compare(&y) })
+	}
+	return out, nil
+}
+
+func (r *reading) over(deadline time.Duration) bool {
+	return r.events >= maxReads || r.time > deadline
+}
+
+// read appends the hits that are still held and have the phrases asked for.
+// Words in the order asked raise a score by up to factor of it.
+func (ix *Index) read(ctx context.Context, hits []Hit, words *textReader, factor float32, out []Hit) ([]Hit, error) {
 	ids := make([]store.ID, len(hits))
 	for i := range hits {
 		ids[i] = hits[i].ID
 	}
-	out, i := hits[:0], 0
-	reader := newTextReader(q)
+	i := 0
 	err := ix.log.Lookup(ctx, ids, func(r store.Record) bool {
 		id := r.ID()
 		for i < len(ids) && ids[i] != id {
@@ -138,23 +178,15 @@ func (ix *Index) confirm(ctx context.Context, q *Query, hits []Hit, checks *int)
 		if i == len(ids) {
 			return false
 		}
-		h := hits[i]
-		i++
-		if order, ok := reader.read(&r); ok {
-			if first {
-				h.Score *= 1 + orderFactor*order
-			}
+		if order, ok := words.read(&r); ok {
+			h := hits[i]
+			h.Score *= 1 + factor*order
 			out = append(out, h)
 		}
+		i++
 		return true
 	})
-	if err != nil {
-		return nil, fmt.Errorf("search: read texts: %w", err)
-	}
-	if first {
-		slices.SortFunc(out, func(x, y Hit) int { return x.compare(&y) })
-	}
-	return out, nil
+	return out, err
 }
 
 // needsText says that the index alone cannot answer.
@@ -215,7 +247,7 @@ func (t *textReader) read(r *store.Record) (order float32, ok bool) {
 			if f != tail {
 				t.seq = append(t.seq, t.mask(w))
 			}
-			return true
+			return len(t.seq) < 2*maxLength
 		})
 		t.seq = append(t.seq, 0) // a phrase does not reach from one text into the next
 	})

@@ -36,12 +36,37 @@ type splitter struct {
 // pairs; an emoji is a word. Of an address only the host counts. Its time is
 // linear in the text, whatever the text.
 func split(text []byte, emit func(word []byte, f form) bool) {
-	if !norm.NFKC.IsNormal(text) {
-		text = norm.NFKC.Bytes(text)
-	}
 	s := splitter{emit: emit, word: make([]byte, 0, 2*maxWord)}
-	s.scan(text)
+	var folded []byte
+	for len(text) > 0 && !s.done {
+		part := text[:cut(text)]
+		text = text[len(part):]
+		if !norm.NFKC.IsNormal(part) {
+			folded = norm.NFKC.Append(folded[:0], part...)
+			part = folded
+		}
+		s.scan(part)
+	}
 	s.flush()
+}
+
+// readAtOnce is how many bytes of a text are normalised at once: one that
+// grows to many times its size is given up early.
+const readAtOnce = 16 << 10
+
+// cut is where the first part of a text ends: after a space, or at least
+// between letters, for what is looked at together must be in one part.
+func cut(text []byte) int {
+	if len(text) <= readAtOnce {
+		return len(text)
+	}
+	if i := bytes.LastIndexByte(text[readAtOnce/2:readAtOnce], ' '); i >= 0 {
+		return readAtOnce/2 + i + 1
+	}
+	if i := norm.NFKC.LastBoundary(text[:readAtOnce]); i > 0 {
+		return i
+	}
+	return readAtOnce
 }
 
 func (s *splitter) scan(t []byte) {

@@ -91,9 +91,10 @@ func TestSplitIsBoundedOnHostileText(t *testing.T) {
 				return false
 			}
 			words++
-			return true
+			return words < maxLength
 		})
-		if d := time.Since(began); d > 2*time.Second {
+		t.Logf("%s: %v for %d words", name, time.Since(began), words)
+		if d := time.Since(began); d > 10*time.Second { // 0.5 s at most, but for the race detector and a busy machine
 			t.Errorf("%s: %v for %d words", name, d, words)
 		}
 	}
