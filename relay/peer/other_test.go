@@ -149,7 +149,7 @@ func (c *otherConn) req(m wire.Message) {
 	}
 	if c.o.junk {
 		rng := rand.New(rand.NewPCG(1, 99))
-		c.say(wire.AppendEventFrame(nil, m.Sub, wire.AppendEvent(nil, note(rng, 3, 5))))
+		c.say(wire.AppendEventFrame(nil, m.Sub, wire.AppendEvent(nil, note(rng, 1, 5))))
 		c.say([]byte(`["EVENT","` + m.Sub + `",{"id":1}]`))
 		c.say(wire.AppendEventFrame(nil, "never-opened", wire.AppendEvent(nil, note(rng, 1, 5))))
 		c.say([]byte(`["WHAT"]`))
