@@ -68,7 +68,8 @@ type Job struct {
 	Silence   time.Duration                             // without an answer the job fails; default 60 s
 }
 
-// Summary accounts for what a Job did.
+// Summary accounts for what a Job did. An event that was tried twice counts
+// twice, but for Have and Need.
 type Summary struct {
 	URL        string         `json:"url"`
 	Method     string         `json:"method"` // negentropy or req
@@ -95,6 +96,8 @@ const (
 	maxListed = 500_000          // ids found to differ before they are transferred; then the reconciliation starts again
 	openWait  = 15 * time.Second // for the first answer to NEG-OPEN; none: the relay does not know NIP-77
 	inPublish = 64               // events being published at once
+	maxPasses = 3                // reconciliations of the same filter
+	maxAgain  = 1000             // events that a further one still tries to move; more are refusals
 )
 
 // exchange is a Job under way.
@@ -128,12 +131,7 @@ func Sync(ctx context.Context, d *Dialer, job Job) (Summary, error) {
 		return e.sum, err
 	}
 	defer e.r.close()
-	e.pool, e.ctx = errgroup.WithContext(ctx)
-	e.pool.SetLimit(inPublish)
-	err = e.run(e.ctx)
-	if poolErr := e.pool.Wait(); poolErr != nil {
-		err = poolErr
-	}
+	err = e.run(ctx)
 	e.show(true)
 	if err != nil {
 		return e.sum.clone(), fmt.Errorf("sync with %s: %w", job.URL, err)
@@ -147,9 +145,36 @@ var (
 	errTooManyThere = errors.New("too many records for the other relay")
 )
 
-// run reconciles the filter's span of time, in halves where the other relay
-// finds it too much at once.
+// run reconciles, and then once more while that moves something: a deletion
+// that went over may have made room for an older version that was refused
+// before it came.
 func (e *exchange) run(ctx context.Context) error {
+	for e.pass = range maxPasses {
+		before := e.moved()
+		if err := e.once(ctx); err != nil {
+			return err
+		}
+		if e.moved() == before || e.full() || e.sum.Method != "negentropy" {
+			break
+		}
+	}
+	return nil
+}
+
+// once reconciles and waits until what was downloaded is published.
+func (e *exchange) once(ctx context.Context) error {
+	e.pool, e.ctx = errgroup.WithContext(ctx)
+	e.pool.SetLimit(inPublish)
+	err := e.spans(e.ctx)
+	if poolErr := e.pool.Wait(); poolErr != nil {
+		return poolErr
+	}
+	return err
+}
+
+// spans reconciles the filter's span of time, in halves where the other relay
+// finds it too much at once.
+func (e *exchange) spans(ctx context.Context) error {
 	spans := []span{{filter: e.Filter}}
 	for len(spans) > 0 && !e.full() {
 		at := spans[len(spans)-1]
@@ -216,7 +241,11 @@ func (e *exchange) span(ctx context.Context, f nostr.Filter) (again bool, err er
 	if err != nil {
 		return false, err
 	}
-	e.count(func(s *Summary) { s.Have, s.Need = s.Have+len(have), s.Need+len(need) })
+	if e.pass == 0 {
+		e.count(func(s *Summary) { s.Have, s.Need = s.Have+len(have), s.Need+len(need) })
+	} else if len(have)+len(need) > maxAgain {
+		return false, nil
+	}
 	before := e.moved()
 	if e.Direction&Down != 0 {
 		if err := e.download(ctx, need); err != nil {
