@@ -51,7 +51,7 @@ func newLink(nc net.Conn, mem *memory, deflated bool, poke func()) *link {
 		}
 	}
 	l.writeRaw = func(fd uintptr) bool {
-		l.n, l.err = syscall.Write(int(fd), l.now)
+		l.n, l.err = sendNow(fd, l.now)
 		return true // never wait here
 	}
 	return l
