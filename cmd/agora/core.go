@@ -101,11 +101,14 @@ func (c *core) storeConfig() (store.Config, error) {
 func parseSets(texts []string) ([]nostr.Filter, error) {
 	var sets []nostr.Filter
 	for _, text := range texts {
-		f, err := parseFilters(text)
-		if err != nil || len(f) != 1 || f[0].Limit != 0 {
-			return nil, usagef("ready_sets: %q must be one filter without limit: %w", text, errors.Join(err))
+		f, err := parseFilter(text)
+		if err != nil {
+			return nil, usagef("ready_sets: %q: %w", text, err)
 		}
-		sets = append(sets, f[0])
+		if f.Limit != 0 || f.LimitZero {
+			return nil, usagef("ready_sets: %q: a set has no limit", text)
+		}
+		sets = append(sets, f)
 	}
 	return sets, nil
 }
@@ -184,16 +187,17 @@ func verdictOf(reply relay.Reply, err error) verdict {
 	return verdict{refused, reply.Reason}
 }
 
-// withPublisher gives work the way in: this process's own when nobody holds the
-// data directory, otherwise the door of the relay that does.
-func withPublisher(ctx context.Context, cfg Config, command string, work func(publisher) error) error {
+// withPublisher gives work the way in, and the store to read: this process's
+// own when nobody holds the data directory, otherwise the door of the relay
+// that does.
+func withPublisher(ctx context.Context, cfg Config, command string, work func(publisher, *store.Store) error) error {
 	log, _, err := newLogger(cfg)
 	if err != nil {
 		return err
 	}
 	data, err := holdData(cfg.Data, holder{Command: command})
 	if busy, ok := errors.AsType[*busyError](err); ok {
-		return throughDoor(ctx, cfg.Data, busy, work)
+		return throughDoor(ctx, cfg, busy, work)
 	}
 	if err != nil {
 		return err
@@ -202,22 +206,26 @@ func withPublisher(ctx context.Context, cfg Config, command string, work func(pu
 	return errors.Join(err, data.release())
 }
 
-func throughDoor(ctx context.Context, dir string, busy *busyError, work func(publisher) error) error {
-	caller, err := callDoor(ctx, dir)
+func throughDoor(ctx context.Context, cfg Config, busy *busyError, work func(publisher, *store.Store) error) error {
+	caller, err := callDoor(ctx, cfg.Data)
 	if errors.Is(err, errNoDoor) {
 		return busy
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(work(caller), caller.close())
+	held, err := openReading(cfg)
+	if err != nil {
+		return errors.Join(err, caller.close())
+	}
+	return errors.Join(work(caller, held), caller.close(), held.Close())
 }
 
 // importBatch is the least number of events in a full commit of a process that
 // answers no clients: nobody waits for one event, so the disk is asked less.
 const importBatch = 1024
 
-func inProcess(ctx context.Context, cfg Config, log *slog.Logger, work func(publisher) error) error {
+func inProcess(ctx context.Context, cfg Config, log *slog.Logger, work func(publisher, *store.Store) error) error {
 	urls := cfg.PublicURLs
 	if len(urls) == 0 {
 		urls = []string{"ws://" + cfg.Listen}
@@ -231,7 +239,7 @@ func inProcess(ctx context.Context, cfg Config, log *slog.Logger, work func(publ
 		relaying, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1) // the relay's last word
 		go func() { ended <- c.relay.Run(relaying) }()
-		err := work(c)
+		err := work(c, c.store)
 		stop()
 		return errors.Join(err, <-ended)
 	})

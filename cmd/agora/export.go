@@ -113,6 +113,18 @@ func parseFilters(text string) ([]nostr.Filter, error) {
 	return filters, nil
 }
 
+// parseFilter reads exactly one filter.
+func parseFilter(text string) (nostr.Filter, error) {
+	filters, err := parseFilters(text)
+	if err != nil {
+		return nostr.Filter{}, err
+	}
+	if len(filters) != 1 {
+		return nostr.Filter{}, fmt.Errorf("want one filter, these are %d", len(filters))
+	}
+	return filters[0], nil
+}
+
 // writeRecords writes one record a line and says how many.
 func writeRecords(w io.Writer, records iter.Seq2[store.Record, error]) (n int, err error) {
 	out := bufio.NewWriterSize(w, 256<<10)

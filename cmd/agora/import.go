@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"agora/relay/admit"
+	"agora/relay/store"
 	"agora/relay/wire"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -57,12 +58,12 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 	}
 	log := newLedger(rejects.writer())
 	began := time.Now()
-	err = withPublisher(ctx, cfg, "import", func(p publisher) error {
+	err = withPublisher(ctx, cfg, "import", func(p publisher, _ *store.Store) error {
 		bar := startProgress(os.Stderr, from, log)
 		defer bar.stop()
 		return importAll(ctx, from, p, log)
 	})
-	err = errors.Join(err, rejects.close(), log.failure())
+	err = errors.Join(err, rejects.close())
 	if summary := log.summary(cmd.Root().Writer, time.Since(began)); summary != nil {
 		return errors.Join(err, summary)
 	}
@@ -150,51 +151,75 @@ type publisher interface {
 // importAll reads every line and returns when each has its verdict. Reading
 // stops at the end, when ctx ends and at the first line that failed.
 func importAll(ctx context.Context, from *source, p publisher, log *ledger) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	lines := make(chan line, 256) // lines; when full: the file is not read on
-	var workers, flights sync.WaitGroup
-	var broken atomic.Pointer[error]
-	work := func() {
-		for l := range lines {
-			if err := importLine(ctx, l, p, log, &flights); err != nil {
-				broken.CompareAndSwap(nil, &err)
+	read := make(chan error, 1)   // the reader's last word
+	go func() {
+		err := from.each(ctx, from, func(l line) bool {
+			select {
+			case lines <- l:
+				return true
+			case <-ctx.Done():
+				return false
 			}
-		}
-	}
+		})
+		close(lines)
+		read <- err
+	}()
+	var workers, flights sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
-		workers.Go(work)
+		workers.Go(func() { importLines(ctx, stop, lines, p, log, &flights) })
 	}
-	err := from.each(ctx, from, func(l line) bool {
-		select {
-		case lines <- l:
-		case <-ctx.Done():
-			return false
-		}
-		return broken.Load() == nil && log.failure() == nil
-	})
-	close(lines)
 	workers.Wait()
 	flights.Wait()
-	if cause := broken.Load(); cause != nil {
-		return errors.Join(err, *cause)
+	if err := log.failure(); err != nil {
+		return err
 	}
-	return err
+	select {
+	case err := <-read:
+		return err
+	case <-ctx.Done():
+		// The reader may wait for a pipe that says nothing; no call can end
+		// that wait, but the end of the process, which is near.
+		return context.Cause(ctx)
+	}
+}
+
+// importLines takes lines until there are no more, ctx ends, or one has failed.
+func importLines(ctx context.Context, stop context.CancelCauseFunc, lines <-chan line, p publisher, log *ledger, flights *sync.WaitGroup) {
+	for {
+		select {
+		case l, more := <-lines:
+			if !more {
+				return
+			}
+			importLine(ctx, l, p, log, flights)
+			if err := log.failure(); err != nil {
+				stop(err)
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // importLine gives one line its verdict, now or when the relay has answered.
-func importLine(ctx context.Context, l line, p publisher, log *ledger, flights *sync.WaitGroup) error {
+func importLine(ctx context.Context, l line, p publisher, log *ledger, flights *sync.WaitGroup) {
 	if l.text != nil && len(l.text) == 0 {
 		log.enter(l, verdict{Word: blank})
-		return nil
+		return
 	}
 	text, err := eventIn(l.text)
 	if err != nil {
 		log.enter(l, verdict{malformed, err.Error()})
-		return nil
+		return
 	}
 	ev, record, err := wire.ParseEvent(text)
 	if err != nil {
 		log.enter(l, verdict{malformed, err.Error()})
-		return nil
+		return
 	}
 	flights.Add(1)
 	err = p.publish(context.WithoutCancel(ctx), ev, record, admit.Import, func(v verdict) {
@@ -205,7 +230,6 @@ func importLine(ctx context.Context, l line, p publisher, log *ledger, flights *
 		log.enter(l, verdict{failed, err.Error()})
 		flights.Done()
 	}
-	return err
 }
 
 // rejectsFile is the file of --rejects, or nothing.

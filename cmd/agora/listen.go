@@ -31,16 +31,16 @@ func listen(ctx context.Context, setting, address string) (net.Listener, error) 
 	return nil, fmt.Errorf("--%s: %w", setting, err)
 }
 
-// newServer is an HTTP server for untrusted clients. Reading a request has a
-// deadline, headers are small, and HTTP/2 is off because websockets upgrade
-// HTTP/1.1.
+// newServer is an HTTP server for untrusted clients. Reading the headers has a
+// deadline, reading the body one of its own (wholeBody), headers are small, and
+// HTTP/2 is off because websockets upgrade HTTP/1.1. ReadTimeout stays 0: it
+// would end the context of every answer that takes longer.
 func newServer(handler http.Handler, handshake time.Duration, log *slog.Logger) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: handshake, // of the TLS handshake too
-		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		Protocols:         &protocols,

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"net/netip"
 	"path"
@@ -33,7 +35,7 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	if !metricsElsewhere && d.metrics != nil {
 		m.Handle("GET /metrics", loopbackOnly(d.metrics))
 	}
-	return exactPaths(m)
+	return exactPaths(wholeBody(m))
 }
 
 // inside is the mux of metrics_listen.
@@ -71,6 +73,39 @@ func (p *patient) Write(b []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+const (
+	bodyTime = 30 * time.Second // for a request's body to arrive
+	bodyMost = 128 << 10        // bytes; no request of ours needs half of it
+)
+
+// wholeBody reads the body before the handler runs, so that nobody holds a
+// handler by sending a byte now and then.
+func wholeBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		control := http.NewResponseController(w)
+		if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err != nil {
+			answerError(w, http.StatusInternalServerError, "this connection has no deadlines")
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMost))
+		if err != nil {
+			w.Header().Set("Connection", "close")
+			answerError(w, http.StatusRequestEntityTooLarge, "the body is too large, or did not arrive in time")
+			return
+		}
+		if err := control.SetReadDeadline(time.Time{}); err != nil {
+			answerError(w, http.StatusInternalServerError, "this connection has no deadlines")
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+}
 
 // exactPaths keeps the mux from redirecting "//" and "/a/../b": a path is
 // known as it stands, or it is 404.

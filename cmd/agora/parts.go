@@ -13,6 +13,7 @@ import (
 	"agora/relay"
 	"agora/relay/admit"
 	"agora/relay/graph"
+	"agora/relay/peer"
 	"agora/relay/search"
 	"agora/relay/store"
 	"agora/relay/wire"
@@ -123,6 +124,13 @@ func (s *server) openDoors(c *core) error {
 		}
 		d.graph = handler
 	}
+	if c.cfg.Bring {
+		bringer, err := s.bringer(c)
+		if err != nil {
+			return err
+		}
+		d.bring = bringer.Handler(c.auth.Check)
+	}
 	if c.cfg.HTTPExport {
 		d.export = &exporter{
 			query:   c.store.Query,
@@ -136,6 +144,22 @@ func (s *server) openDoors(c *core) error {
 	d.metrics = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
 	d.health = http.HandlerFunc(s.health)
 	return nil
+}
+
+// bringer fetches a key's own events from elsewhere.
+func (s *server) bringer(c *core) (*peer.Bringer, error) {
+	allowed, err := parseNetworks("dial_private", c.cfg.AllowPrivate)
+	if err != nil {
+		return nil, err
+	}
+	return peer.NewBringer(peer.BringConfig{
+		Dialer: peer.NewDialer(peer.DialConfig{Allow: allowed}), Local: c.store,
+		Index: c.cfg.IndexRelays, Own: c.urls, Logger: c.log,
+		Sign: func(_ context.Context, ev *nostr.Event) error { return ev.Sign(c.self) },
+		Publish: func(ctx context.Context, ev *nostr.Event, record []byte) (string, error) {
+			return publishOne(ctx, c, ev, record, admit.Bring)
+		},
+	})
 }
 
 // Run keeps the projections up with the log.

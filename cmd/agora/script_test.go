@@ -42,7 +42,7 @@ func TestCommands(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "await": await, "signal": sendSignal, "get": get, "get-until": getUntil, "adds-up": addsUp,
+			"exits": exits, "await": await, "await-held": awaitHeld, "signal": sendSignal, "get": get, "get-until": getUntil, "adds-up": addsUp,
 			"same-lines": sameLines, "same-events": sameEvents, "flip": flip, "event": makeEvent, "mode": fileMode,
 		},
 	})
@@ -82,6 +82,22 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("nothing serves %s", args[0])
+}
+
+// await-held DIR N: so many events are held there, by whatever process.
+func awaitHeld(ts *testscript.TestScript, _ bool, args []string) {
+	for late := time.Now().Add(time.Minute); time.Now().Before(late); time.Sleep(10 * time.Millisecond) {
+		held, err := openReading(Config{Data: ts.MkAbs(args[0]), MapSize: defaults().MapSize})
+		if err != nil {
+			continue // not made yet
+		}
+		st, err := held.Stats()
+		held.Close()
+		if err == nil && fmt.Sprint(st.Events) == args[1] {
+			return
+		}
+	}
+	ts.Fatalf("%s never held %s events", args[0], args[1])
 }
 
 // signal TERM|INT|HUP DIR: to the process that holds the data directory.
