@@ -57,10 +57,12 @@ type cards struct {
 	personal map[key]*book
 	pubkeys  map[key]string // of personal service keys, by user
 	restored bool           // personal has been read back from the store
+	last     time.Time      // when the personal books were last looked at
 	pace     <-chan time.Time
 
-	mu    sync.Mutex // guards asked
+	mu    sync.Mutex // guards what follows
 	asked []key      // oldest first; when full: the oldest goes
+	fresh bool       // somebody has asked since the last round
 }
 
 func newCards(g *Graph, cfg Assertions) (*cards, error) {
@@ -116,7 +118,7 @@ func (c *cards) ask(k key) {
 	if len(c.asked) >= c.cfg.Asked {
 		c.asked = slices.Delete(c.asked, 0, 1)
 	}
-	c.asked = append(c.asked, k)
+	c.asked, c.fresh = append(c.asked, k), true
 }
 
 // run publishes until ctx ends. A publication that fails is tried again.
@@ -149,20 +151,30 @@ func (c *cards) round(ctx context.Context) error {
 	if r.version == 0 {
 		return nil // nothing has been ranked yet
 	}
-	if err := c.update(ctx, c.global, r, c.askedSubjects(r)); err != nil {
+	asked, fresh := c.askedSubjects(r)
+	if fresh {
+		c.global.upTo = 0
+	}
+	if err := c.update(ctx, c.global, r, asked); err != nil {
 		return err
 	}
+	if time.Since(c.last) < c.cfg.Every {
+		return nil // each personal book costs a ranking
+	}
+	c.last = time.Now()
 	return c.roundPersonal(ctx, r)
 }
 
-func (c *cards) askedSubjects(r *ranking) []subject {
+// askedSubjects are those somebody asked for, and whether that was since the
+// last call.
+func (c *cards) askedSubjects(r *ranking) (out []subject, fresh bool) {
 	c.mu.Lock()
 	asked := slices.Clone(c.asked)
+	fresh, c.fresh = c.fresh, false
 	c.mu.Unlock()
 	g := c.graph
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	var out []subject
 	for _, k := range asked {
 		if n, ok := g.web.find(k); ok {
 			if s, ok := g.web.subject(r, n); ok {
@@ -170,11 +182,14 @@ func (c *cards) askedSubjects(r *ranking) []subject {
 			}
 		}
 	}
-	return out
+	return out, fresh
 }
 
 // update makes one book true.
 func (c *cards) update(ctx context.Context, b *book, r *ranking, asked []subject) error {
+	if b.upTo == r.version {
+		return nil
+	}
 	if !b.loaded {
 		if err := b.load(ctx, c.graph.cfg.Store); err != nil {
 			return err
@@ -198,6 +213,9 @@ func (c *cards) update(ctx context.Context, b *book, r *ranking, asked []subject
 			return err
 		}
 		b.held[s.key] = made
+	}
+	if !p.early {
+		b.upTo = r.version
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type book struct {
 	loaded  bool
 	profile string        // content of the published kind 0
 	held    map[key]card  // published
+	upTo    uint64        // version of the web that held is true of; 0: not known
 	floor   int64         // created_at of the last deletion; a card must be newer
 	every   time.Duration // least time between two cards about one subject
 }

@@ -110,6 +110,9 @@ func TestTrustOfAViewerIsThePersonalPageRank(t *testing.T) {
 		if s.Basis != Personal || math.Abs(s.PageRank-want) > 1e-6 {
 			t.Errorf("key %d: %+v, want PageRank %g", i, s, want)
 		}
+		if i < 2 && s.Rank != 100 { // oneself, and the first among the others
+			t.Errorf("key %d: %+v, want rank 100", i, s)
+		}
 	}
 	h.put(p[0].sign(t, kindMutes, 100, "", naming(p[2])...))
 	var s Standing
@@ -119,6 +122,18 @@ func TestTrustOfAViewerIsThePersonalPageRank(t *testing.T) {
 	s = Standing{}
 	if get(t, url+p[2].pubkey+"/trust?from="+p[4].pubkey, 200, &s); s.Basis != Global || s.Reason == "" || s.Hops != nil {
 		t.Errorf("as seen by who follows nobody: %+v", s)
+	}
+}
+
+func TestWhoHasJustPublishedFindsItInTheAnswer(t *testing.T) {
+	h, p := newHouse(t, Config{}), people(200)
+	url := h.serve() + p[0].pubkey + "/follows"
+	for i := range 150 {
+		h.putUnseen(p[0].sign(t, kindFollows, int64(i), "", naming(p[1:i+2]...)...))
+		var k Keys
+		if get(t, url, 200, &k); k.Count != i+1 {
+			t.Fatalf("after publishing %d follows the answer has %d", i+1, k.Count)
+		}
 	}
 }
 

@@ -216,16 +216,18 @@ func TestVanishTakesEverythingOfTheKey(t *testing.T) {
 	if got := h.follows(p[1]); len(got) != 1 {
 		t.Errorf("another's list became %v", got)
 	}
-	h.graph.mu.RLock()
-	n, _ := h.graph.web.find(keyOf(p[0].pubkey))
-	gone := h.graph.web.gone(n)
-	h.graph.mu.RUnlock()
-	if !gone {
+	gone := func() bool {
+		h.graph.mu.RLock()
+		defer h.graph.mu.RUnlock()
+		n, _ := h.graph.web.find(keyOf(p[0].pubkey))
+		return h.graph.web.gone(n)
+	}
+	if !gone() {
 		t.Error("the key is not known to have left")
 	}
 	h.put(p[0].sign(t, kindFollows, 300, "", naming(p[3])...))
-	if got := h.follows(p[0]); len(got) != 1 {
-		t.Errorf("who came back follows %v", got)
+	if got := h.follows(p[0]); len(got) != 1 || gone() {
+		t.Errorf("who came back follows %v, and is gone: %v", got, gone())
 	}
 }
 
@@ -304,13 +306,12 @@ func TestADamagedSnapshotIsRebuiltLoudly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	later := bytes.Clone(good)
 	for name, bad := range map[string][]byte{
 		"a bit flipped":  flip(good, len(good)/2),
 		"cut short":      good[:len(good)-10],
 		"empty":          {},
 		"another magic":  flip(good, 3),
-		"another token":  flip(later, len(snapshotMagic)+2),
+		"another token":  flip(good, len(snapshotMagic)+2),
 		"other contents": bytes.Repeat([]byte("x"), 500),
 	} {
 		if err := os.WriteFile(snap, bad, 0o600); err != nil {
@@ -328,6 +329,29 @@ func TestADamagedSnapshotIsRebuiltLoudly(t *testing.T) {
 	}
 }
 
+func TestEveryFlippedBitOfASnapshotIsNoticed(t *testing.T) {
+	snap := filepath.Join(t.TempDir(), "graph.snap")
+	h, p := newHouse(t, Config{Snapshot: snap}), people(3)
+	h.put(p[0].sign(t, kindFollows, 100, "", naming(p[1], p[2])...))
+	h.stop()
+	good, err := os.ReadFile(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := h.store.Meta(snapshotToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := decodeSnapshot(good, token); err != nil {
+		t.Fatal(err)
+	}
+	for at := range good {
+		if _, _, err := decodeSnapshot(flip(good, at), token); err == nil {
+			t.Errorf("the bit at %d of %d was not missed", at, len(good))
+		}
+	}
+}
+
 func flip(data []byte, at int) []byte {
 	out := bytes.Clone(data)
 	out[at] ^= 1
@@ -340,7 +364,12 @@ func TestASnapshotOfAnotherStoreIsNotUsed(t *testing.T) {
 	h := newHouse(t, Config{Snapshot: snap})
 	h.put(p[0].sign(t, kindFollows, 100, "", naming(p[1], p[2])...))
 	h.stop()
-	other := newHouse(t, Config{Snapshot: snap})
+	other := newHouse(t, Config{})
+	for i := range 5 { // so that its log is the longer one
+		other.putUnseen(p[2].sign(t, 1, int64(i), ""))
+	}
+	other.stop()
+	other.start(Config{Snapshot: snap})
 	if got := other.follows(p[0]); len(got) != 0 {
 		t.Errorf("the other store's graph has %v", got)
 	}

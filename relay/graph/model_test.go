@@ -224,3 +224,33 @@ func TestAKeyThatTakesAForgottenOnesNumberInheritsNoRank(t *testing.T) {
 		t.Fatal("no key took the number: the test tests nothing")
 	}
 }
+
+func TestAGraphBuiltAnewKeepsNoRankOfTheOld(t *testing.T) {
+	g, err := newGraph(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func(a, b byte) *web {
+		w := newWeb()
+		for i := range byte(3) { // the versions of both webs are alike
+			w.put(statement{stamp: stamp{id: store.ID{a, i}, created: int64(i)}, author: key{a}, kind: kindFollows, members: []key{{b}}})
+		}
+		return w
+	}
+	g.adopt(made(1, 2))
+	l := g.currentLinks()
+	g.global.Store(newRanking(l, l.global(), -1))
+	second := key{2}
+	if g.Trust("", hexKey(second)) == 0 {
+		t.Fatal("the followed key has no trust")
+	}
+	g.adopt(made(3, 4))
+	for _, k := range []key{{2}, {4}} {
+		if trust := g.Trust("", hexKey(k)); trust != 0 {
+			t.Errorf("key %d has trust %g out of the old graph", k[0], trust)
+		}
+	}
+	if l := g.currentLinks(); len(l.from) != 1 || l.version <= g.global.Load().version {
+		t.Errorf("the links are those of the old graph: %+v", l)
+	}
+}

@@ -20,6 +20,7 @@ type links struct {
 	free    []uint32   // of these, the free ones
 	from    []uint32   // nodes that follow somebody
 	to      [][]uint32 // whom; beside from, never empty, without the node itself
+	inner   [][]uint32 // those of to that follow somebody too, as places in from
 }
 
 // links takes the moment's follow graph out of the web.
@@ -35,7 +36,30 @@ func (w *web) links() *links {
 			l.to = append(l.to, to)
 		}
 	}
+	l.inner = l.among()
 	return l
+}
+
+// among keeps of each follow list the keys that follow somebody themselves:
+// in a real graph a few in a hundred, on whom all but the last step of a walk
+// takes place.
+func (l *links) among() [][]uint32 {
+	place := make([]uint32, l.size) // in from, plus 1
+	for i, n := range l.from {
+		place[n] = uint32(i) + 1
+	}
+	inner := make([][]uint32, len(l.from))
+	var found []uint32 // used again for each list
+	for i, to := range l.to {
+		found = found[:0]
+		for _, m := range to {
+			if at := place[m]; at > 0 {
+				found = append(found, at-1)
+			}
+		}
+		inner[i] = slices.Clone(found)
+	}
+	return inner
 }
 
 // personal is the PageRank as seen by one viewer: the walk starts there, and
@@ -58,46 +82,57 @@ func (l *links) global() []float64 {
 	return l.walk(x)
 }
 
-// walk solves PageRank for a start distribution x, which it uses up, to which
-// also the mass of dangling nodes returns.
+// walk solves PageRank for a start distribution x, which it turns into the
+// ranking; the mass of dangling nodes returns to where walks start.
 //
-// Because that mass returns to where walks start anyway, the ranking is the sum
-// of all damped walks that end at a dangling node, made to add up to 1: with H
-// the follow matrix without dangling rows, (I - d H')y = x and rank = y / |y|
-// (Del Corso, Gulli, Romani: Fast PageRank Computation via a Sparse Linear
-// System, 2005). The sum is taken term by term. A term's mass is at most d
-// times that of the term before, so what is left out is at most mass d/(1-d);
-// |y| >= 1, and so the bound holds for the ranking too, doubled by the division.
+// Because of that return, the ranking is the sum of all damped walks that end at
+// a dangling node, made to add up to 1: with H the follow matrix without
+// dangling rows, (I - d H')y = x and rank = y / |y| (Del Corso, Gulli, Romani:
+// Fast PageRank Computation via a Sparse Linear System, 2005). Only visits to
+// nodes that follow somebody lead on, so the sum is taken over those, term by
+// term, and one last step carries all visits to everybody followed.
+//
+// A term's mass is at most d times that of the term before: what is left out of
+// the visits is at most mass d/(1-d), and of y not twice that. |y| >= 1, and the
+// division at most doubles the bound: in all 4 mass d/(1-d) <= tolerance.
 func (l *links) walk(x []float64) []float64 {
-	y := slices.Clone(x)
-	next := make([]float64, l.size)
-	for mass := 1.0; mass*damping/(1-damping) > tolerance/2; {
+	term := make([]float64, len(l.from))
+	for i, n := range l.from {
+		term[i] = x[n]
+	}
+	visits, next := slices.Clone(term), make([]float64, len(l.from))
+	for mass := 1.0; 4*mass*damping/(1-damping) > tolerance; {
 		clear(next)
-		for i, n := range l.from {
-			if x[n] == 0 {
-				continue
-			}
-			to := l.to[i]
-			share := x[n] * damping / float64(len(to))
-			for _, m := range to {
-				next[m] += share
+		for i, v := range term {
+			if v > 0 {
+				spread(next, l.inner[i], v*damping/float64(len(l.to[i])))
 			}
 		}
 		mass = 0
-		for n, v := range next {
+		for i, v := range next {
 			mass += v
-			y[n] += v
+			visits[i] += v
 		}
-		x, next = next, x
+		term, next = next, term
+	}
+	for i, v := range visits {
+		spread(x, l.to[i], v*damping/float64(len(l.to[i])))
 	}
 	total := 0.0
-	for _, v := range y {
+	for _, v := range x {
 		total += v
 	}
-	for n := range y {
-		y[n] /= total
+	for n := range x {
+		x[n] /= total
 	}
-	return y
+	return x
+}
+
+// spread gives each of the places to its share.
+func spread(at []float64, to []uint32, share float64) {
+	for _, m := range to {
+		at[m] += share
+	}
 }
 
 // ranking is a finished PageRank.

@@ -9,8 +9,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -230,20 +232,33 @@ func contains(list []int, n int) bool {
 	return false
 }
 
-func TestPersonalRankingOfTheRealGraphWithinFiftyMilliseconds(t *testing.T) {
-	w, users := realWeb(t)
-	best := time.Hour
-	for _, viewer := range []int{0, 1, 2, 3, 17, 18} { // the best of some: other work on the machine is not ours
-		begin := time.Now()
-		l := w.links()
-		n, _ := w.find(users[viewer])
-		r := newRanking(l, l.personal(n), int(n))
-		best = min(best, time.Since(begin))
-		runtime.KeepAlive(r)
+// cpu is the processor time of this thread: what the wall clock says depends on
+// what else the machine does. Linux only, like the rest of the suite.
+func cpu(t *testing.T) time.Duration {
+	const thread = 1 // RUSAGE_THREAD, getrusage(2)
+	var u syscall.Rusage
+	if err := syscall.Getrusage(thread, &u); err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("best of six, links and scale included: %v", best)
-	if limit := 50 * time.Millisecond * slowdown; best > limit {
-		t.Errorf("a personal ranking took %v, more than %v", best, limit)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func TestPersonalRankingOfTheRealGraphWithinFiftyMilliseconds(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	w, users := realWeb(t)
+	var took []time.Duration
+	for viewer := range 30 {
+		begin := cpu(t)
+		l := w.links() // as after a change of the graph
+		n, _ := w.find(users[viewer])
+		newRanking(l, l.personal(n), int(n))
+		took = append(took, cpu(t)-begin)
+	}
+	slices.Sort(took)
+	t.Logf("links and scale included: p50 %v, the slowest %v", took[len(took)/2], took[len(took)-1])
+	if limit := 50 * time.Millisecond * slowdown; took[len(took)/2] > limit {
+		t.Errorf("a personal ranking took %v, more than %v", took[len(took)/2], limit)
 	}
 }
 

@@ -106,6 +106,7 @@ type exchange struct {
 	r       *remote
 	ctx     context.Context // ends with the publishing of events
 	pool    *errgroup.Group
+	pass    int // reconciliations done before
 	subs    int // ids given out
 	batch   int // ids per REQ
 	shown   time.Time
