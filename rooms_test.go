@@ -20,6 +20,7 @@ var rooms = map[string][]string{
 	"relay/wire":           {},
 	"relay/admit":          {},
 	"relay/store":          {"relay/admit"},
+	"relay/store/foreign":  {"relay/store", "relay/admit"},
 	"relay/graph":          {"relay/store"},
 	"relay/search":         {"relay/store"},
 	"relay/peer":           {"relay/wire", "relay/store"},
