@@ -194,6 +194,10 @@ func callDoor(ctx context.Context, dir string) (*doorCaller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoDoor, err)
 	}
+	return newDoorCaller(conn), nil
+}
+
+func newDoorCaller(conn net.Conn) *doorCaller {
 	c := &doorCaller{
 		conn: conn, out: bufio.NewWriterSize(conn, 64<<10),
 		flights: make(chan func(verdict), doorFlights), // events; when full: publish waits
@@ -201,7 +205,7 @@ func callDoor(ctx context.Context, dir string) (*doorCaller, error) {
 	}
 	c.ended.Go(c.readVerdicts)
 	c.ended.Go(c.flush)
-	return c, nil
+	return c
 }
 
 func (c *doorCaller) publish(_ context.Context, _ *nostr.Event, record []byte, origin admit.Origin, done func(verdict)) error {
