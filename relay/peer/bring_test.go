@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -77,7 +78,7 @@ func TestBringFetchesAKeysOwnEventsFromItsWriteRelays(t *testing.T) {
 		nostr.Tag{"r", write.url, "write"}, nostr.Tag{"r", unmarked.url}, nostr.Tag{"r", read.url, "read"}, nostr.Tag{"r", private},
 		nostr.Tag{"r", write.url + "/"}, nostr.Tag{"r", "wss://me.example.com/x"}, nostr.Tag{"r", "not a url"}, nostr.Tag{"r"}, nostr.Tag{"p", me.pk},
 	)})
-	b := newBringer(t, BringConfig{Local: s, Publish: publishTo(s), Own: []string{"wss://me.example.com"}})
+	b := newBringer(t, BringConfig{Logger: quiet(), Local: s, Publish: publishTo(s), Own: []string{"wss://me.example.com"}})
 	seen := 0
 	got, err := b.Bring(t.Context(), me.pk, func(Summary) { seen++ })
 	if err != nil {
@@ -111,7 +112,7 @@ func TestBringFindsTheRelayListByItsIndexRelays(t *testing.T) {
 	index.put([]*nostr.Event{me.list(t, nostr.Tag{"r", home.url})})
 	home.put([]*nostr.Event{me.sign(t, 1, nil), me.sign(t, 0, nil)})
 	s := openStore(t)
-	b := newBringer(t, BringConfig{Local: s, Publish: publishTo(s), Index: []string{"ws://10.0.0.1", index.url}})
+	b := newBringer(t, BringConfig{Logger: quiet(), Local: s, Publish: publishTo(s), Index: []string{"ws://10.0.0.1", index.url}})
 	if got, err := b.Bring(t.Context(), me.pk, nil); err != nil || got.Stored != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -131,7 +132,7 @@ func TestBringAsksNoMoreRelaysThanItsBound(t *testing.T) {
 	}
 	s := openStore(t)
 	fill(t, s, []*nostr.Event{me.sign(t, kindRelayList, tags)})
-	got, err := newBringer(t, BringConfig{Local: s, Publish: publishTo(s)}).Bring(t.Context(), me.pk, nil)
+	got, err := newBringer(t, BringConfig{Logger: quiet(), Local: s, Publish: publishTo(s)}).Bring(t.Context(), me.pk, nil)
 	if err != nil || len(got.Failed) != 8 {
 		t.Errorf("%d relays were tried: %v", len(got.Failed), err)
 	}
@@ -144,7 +145,7 @@ func TestOneBringPerKeyAndFewAtOnce(t *testing.T) {
 	for _, p := range people {
 		fill(t, s, []*nostr.Event{p.list(t, nostr.Tag{"r", silent.url})})
 	}
-	b := newBringer(t, BringConfig{Local: s, Publish: publishTo(s)})
+	b := newBringer(t, BringConfig{Logger: quiet(), Local: s, Publish: publishTo(s)})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan Brought, 2) // one per Bring
 	for _, p := range people[:2] {
@@ -180,7 +181,7 @@ func TestBringOverHTTPIsForTheKeyItself(t *testing.T) {
 	home := serveOther(t, &other{})
 	home.put([]*nostr.Event{me.sign(t, 1, nil)})
 	fill(t, s, []*nostr.Event{me.list(t, nostr.Tag{"r", home.url})})
-	b := newBringer(t, BringConfig{Local: s, Publish: publishTo(s)})
+	b := newBringer(t, BringConfig{Logger: quiet(), Local: s, Publish: publishTo(s)})
 	mux := http.NewServeMux()
 	mux.Handle("/v1/graph/{npub}/bring", b.Handler(func(r *http.Request, _ []byte) (string, error) {
 		who := r.Header.Get("Authorization")
@@ -234,3 +235,5 @@ func TestBringOverHTTPIsForTheKeyItself(t *testing.T) {
 		}
 	}
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -68,8 +68,8 @@ type Job struct {
 	Silence   time.Duration                             // without an answer the job fails; default 60 s
 }
 
-// Summary accounts for what a Job did. An event that was tried twice counts
-// twice, but for Have and Need.
+// Summary accounts for what a Job did. Of an event that was tried twice, the
+// second attempt counts.
 type Summary struct {
 	URL        string         `json:"url"`
 	Method     string         `json:"method"` // negentropy or req
@@ -103,17 +103,19 @@ const (
 // exchange is a Job under way.
 type exchange struct {
 	Job
-	r       *remote
-	ctx     context.Context // ends with the publishing of events
-	pool    *errgroup.Group
-	pass    int // reconciliations done before
-	subs    int // ids given out
-	batch   int // ids per REQ
-	shown   time.Time
-	mu      sync.Mutex // guards sum
-	sum     Summary
-	showing sync.Mutex // one Progress at a time
-	listed  bool       // have and need hold maxListed ids
+	r         *remote
+	ctx       context.Context // ends with the publishing of events
+	pool      *errgroup.Group
+	pass      int // reconciliations done before
+	uncounted int // the last pass that took back the failures before it
+	subs      int // ids given out
+	batch     int // ids per REQ
+	shown     time.Time
+	failed    []func(*Summary) // take back what failed; at most maxAgain, then no further pass is made; guarded by mu
+	mu        sync.Mutex       // guards sum
+	sum       Summary
+	showing   sync.Mutex // one Progress at a time
+	listed    bool       // have and need hold maxListed ids
 }
 
 // Sync makes two logs hold the same events, as far as the direction and both
@@ -155,7 +157,7 @@ func (e *exchange) run(ctx context.Context) error {
 		if err := e.once(ctx); err != nil {
 			return err
 		}
-		if e.moved() == before || e.full() || e.sum.Method != "negentropy" {
+		if e.moved() == before || e.full() || e.sum.Method != "negentropy" || len(e.failed) > maxAgain {
 			break
 		}
 	}
@@ -244,8 +246,10 @@ func (e *exchange) span(ctx context.Context, f nostr.Filter) (again bool, err er
 	}
 	if e.pass == 0 {
 		e.count(func(s *Summary) { s.Have, s.Need = s.Have+len(have), s.Need+len(need) })
-	} else if len(have)+len(need) > maxAgain {
+	} else if n := len(have) + len(need); n > maxAgain || n == 0 {
 		return false, nil
+	} else if e.uncounted != e.pass {
+		e.uncount()
 	}
 	before := e.moved()
 	if e.Direction&Down != 0 {
@@ -280,6 +284,32 @@ func (e *exchange) count(change func(*Summary)) {
 	change(&e.sum)
 	e.mu.Unlock()
 	e.show(false)
+}
+
+// fail counts n events that could not be moved, until they are tried again.
+func (e *exchange) fail(n int, change func(s *Summary, by int)) {
+	if n == 0 {
+		return
+	}
+	e.count(func(s *Summary) {
+		change(s, n)
+		if len(e.failed) <= maxAgain {
+			e.failed = append(e.failed, func(s *Summary) { change(s, -n) })
+		}
+	})
+}
+
+// uncount takes back the failures of the pass before, which are tried again.
+func (e *exchange) uncount() {
+	e.uncounted = e.pass
+	e.count(func(s *Summary) {
+		for _, undo := range e.failed {
+			undo(s)
+		}
+		e.failed = nil
+		maps.DeleteFunc(s.Refused, func(_ string, n int) bool { return n == 0 })
+		maps.DeleteFunc(s.Rejected, func(_ string, n int) bool { return n == 0 })
+	})
 }
 
 // show reports progress, about once a second.

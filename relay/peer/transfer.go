@@ -109,12 +109,13 @@ func (e *exchange) publish(m wire.ServerMessage) {
 		if err != nil {
 			return fmt.Errorf("publish %s: %w", m.Event.ID, err)
 		}
-		e.count(func(s *Summary) {
-			if reason == "" {
-				s.Stored++
-				return
-			}
-			s.Refused[prefix(reason)]++
+		if reason == "" {
+			e.count(func(s *Summary) { s.Stored++ })
+			return nil
+		}
+		e.fail(1, func(s *Summary, by int) {
+			s.Refused[prefix(reason)] += by
+			s.Downloaded += min(by, 0) // it will be downloaded again
 		})
 		return nil
 	})
@@ -133,7 +134,7 @@ func (e *exchange) fetchEnd(ctx context.Context, f *fetch, m wire.ServerMessage)
 		e.batch = max(minBatch, min(e.batch, f.asked/2))
 		again = f.ids()
 	default:
-		e.count(func(s *Summary) { s.Missing += len(f.left) })
+		e.fail(len(f.left), func(s *Summary, by int) { s.Missing += by })
 	}
 	if m.Label == "CLOSED" {
 		return again, nil
@@ -179,7 +180,7 @@ func (e *exchange) records(ctx context.Context, ids []store.ID) (list []store.Re
 	if err != nil {
 		return nil, fmt.Errorf("read our own events: %w", err)
 	}
-	e.count(func(s *Summary) { s.Withheld += withheld })
+	e.fail(withheld, func(s *Summary, by int) { s.Withheld += by })
 	return list, nil
 }
 
@@ -228,13 +229,11 @@ func (u *uploads) await(ctx context.Context) error {
 		return u.again(ctx, s, why)
 	}
 	delete(u.open, one.m.ID)
-	u.e.count(func(sum *Summary) {
-		if one.m.OK {
-			sum.Uploaded++
-			return
-		}
-		sum.Rejected[why]++
-	})
+	if one.m.OK {
+		u.e.count(func(s *Summary) { s.Uploaded++ })
+		return nil
+	}
+	u.e.fail(1, func(s *Summary, by int) { s.Rejected[why] += by })
 	return nil
 }
 
