@@ -26,6 +26,7 @@ type memory struct {
 	changes []store.Change // by position, from 1; a removed event keeps its place with no record
 	held    map[store.ID]store.Record
 	trimmed store.Pos // removals up to here are forgotten
+	keeps   bool      // the log still yields what went later, as a reader sees it who was there first
 	grown   chan struct{}
 }
 
@@ -58,7 +59,9 @@ func (m *memory) remove(id store.ID) {
 		return
 	}
 	delete(m.held, id)
-	m.changes[rec.Pos-1].Record = store.Record{}
+	if !m.keeps {
+		m.changes[rec.Pos-1].Record = store.Record{}
+	}
 	m.changes = append(m.changes, store.Change{
 		Pos:     store.Pos(len(m.changes) + 1),
 		Removed: &store.Removal{ID: id, PubKey: rec.PubKey(), Kind: rec.Kind()},

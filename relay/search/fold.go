@@ -87,18 +87,18 @@ func appendFold(dst []byte, r rune) []byte {
 	if unicode.Is(unicode.Nd, r) {
 		return append(dst, '0'+digit(r))
 	}
-	if s := special(r); s != "" {
-		return append(dst, s...)
+	if r == 0x0640 { // tatweel stretches a word, nothing more
+		return dst
 	}
 	r = unicode.ToLower(r)
 	if s := special(r); s != "" {
 		return append(dst, s...)
 	}
-	if r == 0x0640 { // tatweel stretches a word, nothing more
-		return dst
-	}
 	if (r >= 0xC0 && r < 0x0400) || (r >= 0x1E00 && r < 0x2000) {
-		r = base(r)
+		r = unicode.ToLower(base(r))
+	}
+	if s := special(r); s != "" {
+		return append(dst, s...)
 	}
 	return utf8.AppendRune(dst, r)
 }

@@ -320,6 +320,9 @@ func TestRemovedIsNotFound(t *testing.T) {
 	var gone []*nostr.Event
 	events := map[store.ID]*nostr.Event{}
 	for round := range 80 {
+		m.mu.Lock()
+		m.keeps = b.r.IntN(2) == 0
+		m.mu.Unlock()
 		for range 1 + b.r.IntN(15) {
 			ev := b.event()
 			if len(gone) > 0 && b.r.IntN(6) == 0 {

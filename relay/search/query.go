@@ -38,7 +38,7 @@ func Parse(s string) Query {
 		s = string(clip([]byte(s), maxQuery))
 	}
 	s = strings.ToValidUTF8(s, " ")
-	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
+	for s = strings.TrimLeftFunc(s, isSpace); s != ""; s = strings.TrimLeftFunc(s, isSpace) {
 		s = q.part(s)
 	}
 	q.collect()

@@ -57,6 +57,7 @@ func TestParseTakesAQueryApart(t *testing.T) {
 		{"#bitcoin @jack", "[bitcoin jack] jack*"},
 		{"x\u3000y", "[x y]"},
 		{"word\xffbroken", "[word broken] broken*"},
+		{"k\x10\"", "[k]"},
 		{`a"b c"d`, `[a d] "b c"`},
 	} {
 		if got := describeQuery(Parse(c.query)); got != c.want {

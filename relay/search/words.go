@@ -41,6 +41,9 @@ func split(text []byte, emit func(word []byte, f form) bool) {
 	for len(text) > 0 && !s.done {
 		part := text[:cut(text)]
 		text = text[len(part):]
+		if !utf8.Valid(part) { // which would also hide what follows from normalisation
+			part = bytes.ToValidUTF8(part, []byte(" "))
+		}
 		if !norm.NFKC.IsNormal(part) {
 			folded = norm.NFKC.Append(folded[:0], part...)
 			part = folded
@@ -66,7 +69,7 @@ func cut(text []byte) int {
 	if i := norm.NFKC.LastBoundary(text[:readAtOnce]); i > 0 {
 		return i
 	}
-	return readAtOnce
+	return len(clip(text, readAtOnce))
 }
 
 func (s *splitter) scan(t []byte) {

@@ -31,7 +31,7 @@ func TestSplitReadsManyScripts(t *testing.T) {
 		{"GM☀️ frens", "gm ☀ frens"},
 		{"café CAFÉ cafe\u0301", "cafe cafe cafe"},
 		{"Straße STRASSE", "strasse strasse"},
-		{"Łódź Ærø þing İstanbul ılık", "lodz aero thing istanbul ilik"},
+		{"Łódź Ærø þing İstanbul ılık ǽ ẞ", "lodz aero thing istanbul ilik ae ss"},
 		{"ｆｕｌｌ ｗｉｄｔｈ ﬁne №5", "full width fine no5"},
 		{"don't it’s bitcoin's l'eau qu'il rock'n'roll 'quoted'", "dont it bitcoin l eau qu il rocknroll quoted"},
 		{"web3 e2e v0.17.5 21,000,000 $100 ₿ 5€", "web3 e2e v0 17 5 21 000 000 100 ₿ 5 €"},
