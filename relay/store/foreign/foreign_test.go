@@ -86,6 +86,7 @@ func running(t testing.TB, open func(string) eventstore.Store, dir string, page 
 func TestForeignStoresConform(t *testing.T) {
 	for _, name := range []string{"slicestore", "sqlite3"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, func(t *testing.T) storetest.Store {
 				l, _ := running(t, backends()[name], t.TempDir(), 0)
 				return l
@@ -100,6 +101,7 @@ func TestForeignStoresConform(t *testing.T) {
 func TestShortIDStoresConform(t *testing.T) {
 	for _, name := range []string{"lmdb", "badger"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			refused := 0
 			for seed := range uint64(2) {
 				l, _ := running(t, backends()[name], t.TempDir(), 0)
@@ -117,6 +119,7 @@ func TestShortIDStoresConform(t *testing.T) {
 func TestAnswersDoNotDependOnThePage(t *testing.T) {
 	for name, open := range backends() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l, _ := running(t, open, t.TempDir(), 40)
 			equalsModel(t, l, storetest.NewWorld(5), 300)
 		})
