@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -229,5 +230,21 @@ func TestFullMapRefusesWritesReadsGoOnAndALargerMapTakesThemAgain(t *testing.T) 
 	rep, err := s.Check(t.Context(), store.CheckOptions{})
 	if err != nil || rep.Bad != 0 || rep.Events != uint64(n)+1 {
 		t.Errorf("%+v %v", rep, err)
+	}
+}
+
+func TestClosedStoreAnswersInsteadOfCrashing(t *testing.T) {
+	s, err := store.Open(t.TempDir(), store.Config{MapSize: 1 << 28})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Has(store.ID{}); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("has: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closed twice: %v", err)
 	}
 }

@@ -92,7 +92,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	grown  chan struct{} // closed at every commit that moves head; guarded by mu
-	closed bool          // guarded by mu
+	closed atomic.Bool
 
 	stopped   chan struct{} // closed when Run has returned
 	lastBatch int           // size of the last commit; owned by the committer
@@ -208,12 +208,9 @@ func (s *Store) load() error {
 // Close lets go of the environment. Run must have returned, and no read may be
 // under way.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed.Swap(true) {
 		return nil
 	}
-	s.closed = true
 	s.dropReaders()
 	return s.env.Close()
 }
@@ -277,6 +274,9 @@ func (s *Store) view(fn func(*lmdb.Txn) error) error {
 }
 
 func (s *Store) begin() (*lmdb.Txn, error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
 	select {
 	case txn := <-s.readers:
 		if err := txn.Renew(); err != nil {
