@@ -137,6 +137,9 @@ func (b *Bringer) Bring(ctx context.Context, pubkey string, progress func(Summar
 			out.Relays = append(out.Relays, sum)
 			out.Stored += sum.Stored
 			if err != nil {
+				if ctx.Err() != nil { // which a dial in progress says in words of its own
+					err = fmt.Errorf("%w: %w", ctx.Err(), err)
+				}
 				out.Failed[at] = reason(err)
 				b.cfg.Logger.Info("bring failed", "relay", at, "pubkey", pubkey, "err", err)
 			}
