@@ -157,6 +157,7 @@ func (c *conn) frame() (op byte, fin bool, payload []byte, err error) {
 	case 127:
 		skip = 10
 	}
+	masked := head[1]&0x80 != 0
 	if head, err = c.in.Peek(skip); err != nil {
 		return 0, false, nil, err
 	}
@@ -165,6 +166,9 @@ func (c *conn) frame() (op byte, fin bool, payload []byte, err error) {
 		size = int(binary.BigEndian.Uint16(head[2:]))
 	case 10:
 		size = int(binary.BigEndian.Uint64(head[2:]))
+	}
+	if masked { // by our own client, whose key is zero
+		skip += 4
 	}
 	if _, err = c.in.Discard(skip); err != nil {
 		return 0, false, nil, err

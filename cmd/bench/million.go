@@ -125,14 +125,17 @@ func reconcile(ctx context.Context, s *server) (time.Duration, error) {
 	if err := c.say(`["NEG-OPEN","n",{},"61000001` + "00112233445566778899aabbccddeeff" + `"]`); err != nil {
 		return 0, err
 	}
-	m, err := c.next()
-	if err != nil {
-		return 0, err
+	for {
+		m, err := c.next()
+		switch {
+		case err != nil:
+			return 0, err
+		case bytes.HasPrefix(m, []byte(`["NEG-MSG"`)):
+			return time.Since(began), nil
+		case !bytes.HasPrefix(m, []byte(`["AUTH"`)):
+			return 0, fmt.Errorf("NEG-OPEN is answered with %s", m)
+		}
 	}
-	if !bytes.HasPrefix(m, []byte(`["NEG-MSG"`)) {
-		return 0, fmt.Errorf("NEG-OPEN is answered with %s", m)
-	}
-	return time.Since(began), nil
 }
 
 // page reads an author's notes from the newest to the oldest by `until`.
