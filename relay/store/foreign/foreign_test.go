@@ -214,7 +214,11 @@ func TestWhatMayNotComeBackStaysAwayAfterARestart(t *testing.T) {
 			put(t, l, banned, store.Stored)
 			put(t, l, signed(t, alice, 5, 2500, "", nostr.Tag{"e", deleted.ID}, nostr.Tag{"e", late.ID}), store.Stored)
 			put(t, l, deleted, store.Deleted)
-			put(t, l, signed(t, alice, 62, 4000, "", nostr.Tag{"relay", "ALL_RELAYS"}), store.Stored)
+			request := signed(t, alice, 62, 4000, "", nostr.Tag{"relay", "ALL_RELAYS"})
+			put(t, l, request, store.Stored)
+			if n, err := l.Remove(t.Context(), []store.ID{idOf(t, request)}, false); n != 1 || err != nil {
+				t.Fatal(n, err) // what it said goes on counting
+			}
 			if n, err := l.Remove(t.Context(), []store.ID{idOf(t, banned)}, true); n != 1 || err != nil {
 				t.Fatal(n, err)
 			}
