@@ -82,6 +82,7 @@ type Relay struct {
 	work     context.Context // ends when the last session has been drained
 	endWork  context.CancelFunc
 	running  atomic.Bool
+	begun    chan struct{} // closed once Run takes connections
 	sessions sessions
 }
 
@@ -107,7 +108,7 @@ func New(cfg Config, parts Parts) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, log: parts.Log, manage: parts.Manage, search: parts.Search, sources: parts.Sources, landing: parts.Landing,
 		restricted: cfg.Restricted, hosts: hosts, logger: cfg.Logger, mem: newMemory(),
-		verify: make(chan *submission, verifyQueue), negs: newNegBook(),
+		verify: make(chan *submission, verifyQueue), negs: newNegBook(), begun: make(chan struct{}),
 	}
 	or(&r.logger, slog.Default())
 	if r.cfg.Exempt == nil {
@@ -160,6 +161,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		g.Go(func() error { return r.manage.run(r.work) })
 	}
 	r.sessions.admit(true)
+	close(r.begun)
 	select {
 	case <-ctx.Done():
 	case <-fail.Done(): // something of ours has failed

@@ -109,10 +109,33 @@ func within(prefixes []netip.Prefix, ip netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
+// awaitRun lets a client that comes while the relay starts wait for Run: its
+// address is known, and answered, before.
+func (r *Relay) awaitRun(ctx context.Context, most time.Duration) bool {
+	select {
+	case <-r.begun:
+		return true
+	default:
+	}
+	late := time.NewTimer(most)
+	defer late.Stop()
+	select {
+	case <-r.begun:
+		return true
+	case <-ctx.Done():
+	case <-late.C:
+	}
+	return false
+}
+
 // upgrade turns a request into a session. It returns at once: the session's
 // goroutines are the relay's, not the HTTP server's.
 func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, ip netip.Addr) {
 	lim := r.limits()
+	if !r.awaitRun(req.Context(), lim.Budget.Handshake) {
+		r.turnAway(w, http.StatusServiceUnavailable, "start", "this relay has not started yet")
+		return
+	}
 	if r.manage != nil {
 		if text, blocked := r.manage.Blocked(ip); blocked {
 			r.turnAway(w, http.StatusForbidden, "blocked", text)
