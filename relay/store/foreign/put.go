@@ -152,23 +152,23 @@ func addressOf(ev *nostr.Event) string {
 	return ""
 }
 
+// expiration is the first tag's, in unix seconds; 0: none.
 func expiration(ev *nostr.Event) int64 {
-	for _, v := range valuesOf(ev.Tags, "expiration") {
-		at, err := strconv.ParseInt(v, 10, 64)
-		if err != nil {
-			return 0
-		}
-		return at
+	values := valuesOf(ev.Tags, "expiration")
+	if len(values) == 0 {
+		return 0
 	}
-	return 0
+	at, err := strconv.ParseInt(values[0], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return at
 }
 
 func (l *Log) any(ctx context.Context, f nostr.Filter) (bool, error) {
 	f.Limit = 1
-	for _, err := range l.Query(ctx, f) {
-		return err == nil, err
-	}
-	return false, nil
+	n, err := l.Count(ctx, f)
+	return n > 0, err
 }
 
 // rivals finds the versions an event would replace, or says that one of them

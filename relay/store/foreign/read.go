@@ -360,8 +360,8 @@ func (l *Log) Has(id store.ID) (bool, error) {
 }
 
 func (l *Log) record(ctx context.Context, id store.ID) (rec store.Record, held bool, err error) {
-	for rec, err := range l.Query(ctx, nostr.Filter{IDs: []string{id.String()}}) {
-		return rec, err == nil, err
-	}
-	return rec, false, nil
+	next, stop := iter.Pull2(l.Query(ctx, nostr.Filter{IDs: []string{id.String()}}))
+	defer stop()
+	rec, err, held = next()
+	return rec, held && err == nil, err
 }
