@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -115,6 +116,9 @@ func BenchmarkIndex(b *testing.B) {
 		b.ReportMetric(float64(ix.st.bytes())/n, "bytes/event")
 		b.ReportMetric(float64(size)/n, "json-bytes/event")
 		b.ReportMetric(float64(len(ix.st.Segments)), "segments")
+		if info, err := os.Stat(filepath.Join(ix.dir, "data.mdb")); err == nil {
+			b.ReportMetric(float64(info.Size())/n, "file-bytes/event")
+		}
 		_ = ix.Close()
 	}
 }

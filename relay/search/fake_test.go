@@ -93,23 +93,30 @@ func (m *memory) Wait(ctx context.Context, after store.Pos) error {
 
 func (m *memory) Changes(ctx context.Context, after store.Pos) iter.Seq2[store.Change, error] {
 	return func(yield func(store.Change, error) bool) {
-		m.mu.Lock()
-		list, trimmed := slices.Clone(m.changes), m.trimmed
-		m.mu.Unlock()
-		if after < trimmed {
-			yield(store.Change{}, store.ErrTrimmed)
-			return
-		}
-		for _, c := range list[min(int(after), len(list)):] {
-			if ctx.Err() != nil {
-				yield(store.Change{}, ctx.Err())
+		for {
+			m.mu.Lock()
+			rest := m.changes[min(int(after), len(m.changes)):]
+			part, trimmed := slices.Clone(rest[:min(len(rest), 1000)]), m.trimmed
+			m.mu.Unlock()
+			if after < trimmed {
+				yield(store.Change{}, store.ErrTrimmed)
 				return
 			}
-			if c.Removed == nil && c.Record.JSON == nil {
-				continue
-			}
-			if !yield(c, nil) {
+			if len(part) == 0 {
 				return
+			}
+			for _, c := range part {
+				after = c.Pos
+				if ctx.Err() != nil {
+					yield(store.Change{}, ctx.Err())
+					return
+				}
+				if c.Removed == nil && c.Record.JSON == nil {
+					continue
+				}
+				if !yield(c, nil) {
+					return
+				}
 			}
 		}
 	}

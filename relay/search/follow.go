@@ -136,6 +136,9 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // idle waits for the log to grow, or for the time to look after the disk.
 func (ix *Index) idle(ctx context.Context) error {
+	if cap(ix.work.docs) > busyBatch {
+		ix.work = newBatch() // an idle index holds no memory of busy times
+	}
 	short, cancel := context.WithTimeout(ctx, idleCheck)
 	defer cancel()
 	err := ix.log.Wait(short, store.Pos(ix.pos.Load()))
