@@ -317,7 +317,7 @@ func TestBlockedAddressLosesItsConnectionsAndGetsNoNewOne(t *testing.T) {
 	for err == nil {
 		_, _, err = ws.ReadMessage()
 	}
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		t.Error("a blocked address keeps its connection")
 	}
 	if _, status, err := dial(from("127.0.0.2")); err == nil || status != http.StatusForbidden {
