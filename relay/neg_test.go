@@ -14,10 +14,10 @@ import (
 	"agora/relay/store"
 	"agora/relay/wire"
 
-	"github.com/fiatjaf/eventstore"
-	"github.com/fiatjaf/eventstore/slicestore"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip77"
+	"github.com/nbd-wtf/go-nostr/nip77/negentropy"
+	"github.com/nbd-wtf/go-nostr/nip77/negentropy/storage/vector"
 )
 
 // stock puts events into the store behind the relay's back.
@@ -110,62 +110,84 @@ func sortedIDs(lists ...[]*nostr.Event) (ids []string) {
 	return ids
 }
 
-// quietStore is a store without events for go-nostr's client, which talks to
-// its store as to a relay.
-func quietStore(t *testing.T) nostr.RelayStore {
-	t.Helper()
-	db := &slicestore.SliceStore{MaxLimit: 100_000}
-	if err := db.Init(); err != nil {
-		t.Fatal(err)
+// goNostr reconciles by go-nostr's engine over a real socket.
+func (c *client) goNostr(filter string, list []*nostr.Event) (need, have []string) {
+	c.t.Helper()
+	set := vector.New()
+	for _, ev := range list {
+		set.Insert(ev.CreatedAt, ev.ID)
 	}
-	t.Cleanup(db.Close)
-	return eventstore.RelayWrapper{Store: db}
+	set.Seal()
+	engine := negentropy.New(set, 60_000)
+	collect := func(ids chan string, into *[]string, g *sync.WaitGroup) {
+		g.Go(func() {
+			for id := range ids {
+				*into = append(*into, id)
+			}
+		})
+	}
+	var g sync.WaitGroup
+	collect(engine.HaveNots, &need, &g)
+	collect(engine.Haves, &have, &g)
+	c.send(fmt.Sprintf(`["NEG-OPEN","go",%s,"%s"]`, filter, engine.Start()))
+	for {
+		next, err := engine.Reconcile(hex.EncodeToString(c.want("NEG-MSG", "go", "").Neg))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if next == "" {
+			break
+		}
+		c.send(fmt.Sprintf(`["NEG-MSG","go","%s"]`, next))
+	}
+	g.Wait()
+	c.send(`["NEG-CLOSE","go"]`)
+	slices.Sort(need)
+	slices.Sort(have)
+	return slices.Compact(need), slices.Compact(have)
 }
 
 func TestGoNostrSynchronisesBothWays(t *testing.T) {
 	r := start(t, Config{}, nil)
 	r.ready(t)
-	a := newAuthor()
-	theirs := quietStore(t)
-	var common, here, there []*nostr.Event
-	for i := range 300 {
-		ev := a.event(t, []int{1, 7}[i%2], -i)
-		switch i % 3 {
-		case 0:
-			common = append(common, ev)
-		case 1:
+	a, c := newAuthor(), r.dial(t)
+	var here, there []*nostr.Event
+	for i := range 600 {
+		ev := a.event(t, []int{1, 7}[i%2], -i/3)
+		if i%3 != 0 {
 			here = append(here, ev)
-		default:
+		}
+		if i%3 != 1 {
 			there = append(there, ev)
 		}
 	}
-	r.stock(t, append(slices.Clone(common), here...))
-	for _, ev := range append(slices.Clone(common), there...) {
-		if err := theirs.Publish(t.Context(), *ev); err != nil {
+	r.stock(t, here)
+	// One filter is gathered, the other is kept ready.
+	for _, filter := range []string{`{"kinds":[1]}`, `{}`} {
+		f, err := wire.ParseFilter([]byte(filter), wire.Limits{})
+		if err != nil {
 			t.Fatal(err)
 		}
+		matching := func(list []*nostr.Event) []*nostr.Event {
+			return slices.DeleteFunc(slices.Clone(list), func(ev *nostr.Event) bool { return !f.Matches(ev) })
+		}
+		need, have := c.goNostr(filter, matching(there))
+		got, _ := c.query("down", `{"ids":`+jsonOf(need)+`}`)
+		if there = append(there, got...); len(got) != len(need) {
+			t.Errorf("%s: of %d events %d came", filter, len(need), len(got))
+		}
+		c.send(`["CLOSE","down"]`)
+		for _, ev := range there {
+			if slices.Contains(have, ev.ID) {
+				c.mustPublish(ev)
+			}
+		}
+		if need, have = c.goNostr(filter, matching(there)); len(need)+len(have) != 0 {
+			t.Errorf("%s: after all was moved, %d and %d differ", filter, len(need), len(have))
+		}
 	}
-	// One filter is gathered, the other is kept ready.
-	for _, f := range []nostr.Filter{{Kinds: []int{1}}, {}} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		for _, dir := range []nip77.Direction{nip77.Up, nip77.Down} { // not Both: their slice of a store cannot be read while it grows
-			if err := nip77.NegentropySync(ctx, theirs, r.url, f, dir); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want := slices.DeleteFunc(append(append(slices.Clone(common), here...), there...), func(ev *nostr.Event) bool { return !f.Matches(ev) })
-		got, err := theirs.QuerySync(t.Context(), f)
-		if err != nil || !slices.Equal(sortedIDs(got), sortedIDs(want)) {
-			t.Errorf("%s: they hold %d of %d: %v", f, len(got), len(want), err)
-		}
-		for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // it does not wait for our OKs
-			if n, err := r.store.Count(t.Context(), f); err != nil || n == int64(len(want)) {
-				break
-			} else if time.Now().After(end) {
-				t.Fatalf("%s: we hold %d of %d", f, n, len(want))
-			}
-		}
+	if n, err := r.store.Count(t.Context(), nostr.Filter{}); n != 600 || len(there) != 600 || err != nil {
+		t.Errorf("we hold %d and they %d of 600: %v", n, len(there), err)
 	}
 }
 

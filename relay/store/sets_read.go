@@ -82,25 +82,35 @@ func (s *Set) Keys(ctx context.Context, lo, hi [40]byte, limit int) (keys [][40]
 	return keys, err
 }
 
-// Cut finds the key that has exactly k keys between lo and itself, and the key
-// before it; k is at least 1. All ones when the set ends before.
-func (s *Set) Cut(ctx context.Context, lo [40]byte, k int) (before, at [40]byte, err error) {
+// Cut finds a bound above lo with about k keys between the two; k is at least
+// 1. It is exact unless a block begins in the second half of those keys: then
+// that block's bound will do, and nothing need be read. All ones when the set
+// ends before.
+func (s *Set) Cut(ctx context.Context, lo [40]byte, k int) (at [40]byte, err error) {
 	lo, hi := s.within(lo, setEnd())
 	err = s.read(ctx, func(v *setView) error {
 		low, err := v.below(lo)
 		if err != nil {
 			return err
 		}
-		if before, err = v.nth(low.n + k - 1); err != nil {
+		i := v.holding(low.n + k)
+		if i == len(v.rows)-1 || v.rows[i].n > low.n+k/2 {
+			at = v.rows[i].lo
+			return nil
+		}
+		before, err := v.nth(low.n + k - 1)
+		if err != nil {
 			return err
 		}
-		at, err = v.nth(low.n + k)
+		if at, err = v.nth(low.n + k); err == nil {
+			at = shortest(before, at)
+		}
 		return err
 	})
 	if !setBefore(&at, &hi) {
 		at = setEnd()
 	}
-	return before, at, err
+	return at, err
 }
 
 func (s *Set) within(lo, hi setKey) (setKey, setKey) {
@@ -193,9 +203,15 @@ func (v *setView) below(k setKey) (setSum, error) {
 	return at, nil
 }
 
+// holding is the block of the key with n keys below it in the whole set; the
+// last row when there is none.
+func (v *setView) holding(n int) int {
+	return sort.Search(len(v.rows), func(i int) bool { return v.rows[i].n > n }) - 1
+}
+
 // nth is the key with n keys below it in the whole set.
 func (v *setView) nth(n int) (setKey, error) {
-	i := sort.Search(len(v.rows), func(i int) bool { return v.rows[i].n > n }) - 1
+	i := v.holding(n)
 	if i == len(v.rows)-1 {
 		return setEnd(), nil
 	}
@@ -230,6 +246,19 @@ func (v *setView) block(i int) ([]setKey, error) {
 	v.held[v.turn] = heldBlock{txn: v.txn.ID(), lo: lo, keys: keys}
 	v.turn = 1 - v.turn
 	return keys, nil
+}
+
+// shortest is the bound between two neighbours that ends in most zeros.
+func shortest(before, at setKey) setKey {
+	same := 0
+	for same < len(at)-1 && before[same] == at[same] {
+		same++
+	}
+	if same < 8 {
+		same = 7 // the time stands whole, the id can go
+	}
+	clear(at[same+1:])
+	return at
 }
 
 func rank(keys []setKey, k setKey) int {

@@ -342,14 +342,16 @@ func (st *sets) split(txn *lmdb.Txn, d *setDef, lo, hi setKey, b block) error {
 		return err
 	}
 	var sum block
+	var last setKey
 	for part := range slices.Chunk(items, blockCut) {
 		var p block
 		for _, it := range part {
 			p.change(setChange{key: it.key, add: true, hidden: it.hidden})
 		}
 		if sum != (block{}) { // the first part keeps the old bound
-			lo = part[0].key
+			lo = shortest(last, part[0].key)
 		}
+		last = part[len(part)-1].key
 		sum = block{sum.n + p.n, sum.hidden + p.hidden, addSum(sum.sum, p.sum)}
 		if err := st.putBlock(txn, d.Number, lo, p); err != nil {
 			return err

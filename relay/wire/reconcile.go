@@ -18,9 +18,10 @@ type NegSet interface {
 	Sum(ctx context.Context, lo, hi NegKey) (sum [4]uint64, n int, err error)
 	// Keys lists the range in ascending order, at most limit keys.
 	Keys(ctx context.Context, lo, hi NegKey, limit int) ([]NegKey, error)
-	// Cut finds the key with exactly k keys between lo and itself, and the key
-	// before it. k is at least 1; NegEnd when the set ends before.
-	Cut(ctx context.Context, lo NegKey, k int) (before, at NegKey, err error)
+	// Cut finds a bound above lo with about k keys between the two, as short as
+	// it may be: an id that ends in zeros is sent without them. k is at least 1;
+	// NegEnd when the set ends before.
+	Cut(ctx context.Context, lo NegKey, k int) (NegKey, error)
 }
 
 // Reconciler runs one side of a reconciliation over a set. It holds no state
@@ -217,11 +218,11 @@ func (r *Reconciler) bucketEnd(ctx context.Context, lo, hi NegKey, n, i int) (Ne
 	if i < n%negBuckets {
 		size++
 	}
-	before, at, err := r.Set.Cut(ctx, lo, size)
+	at, err := r.Set.Cut(ctx, lo, size)
 	if err != nil || bytes.Compare(at[:], hi[:]) >= 0 {
 		return hi, err
 	}
-	return negShortest(before, at), nil
+	return at, nil
 }
 
 // negShortest is the bound with the shortest prefix that parts two neighbours.
@@ -288,12 +289,12 @@ func (v NegVector) Keys(_ context.Context, lo, hi NegKey, limit int) ([]NegKey, 
 }
 
 // Cut implements NegSet.
-func (v NegVector) Cut(_ context.Context, lo NegKey, k int) (before, at NegKey, err error) {
+func (v NegVector) Cut(_ context.Context, lo NegKey, k int) (NegKey, error) {
 	i := v.rank(lo) + k
 	if i >= len(v) {
-		return before, NegEnd(), nil
+		return NegEnd(), nil
 	}
-	return v[i-1], v[i], nil
+	return negShortest(v[i-1], v[i]), nil
 }
 
 // AddNegID adds an id, read as a little-endian number, to sum mod 2^256.
