@@ -168,6 +168,7 @@ func hears(t *testing.T, r *testRelay, make func(testing.TB) *nostr.Event, filte
 		}
 		ev := make(t)
 		r.dial(t).mustPublish(ev)
+		r.handedOut(t) // an OK may come before others have the event
 		c.send(`["COUNT","after",{"kinds":[9]}]`)
 		m := c.next()
 		if m.Label == "EVENT" && m.Event.ID == ev.ID {
@@ -175,6 +176,22 @@ func hears(t *testing.T, r *testRelay, make func(testing.TB) *nostr.Event, filte
 			return true
 		}
 		return false
+	}
+}
+
+// handedOut waits until all that is stored is in the outboxes of its readers.
+func (r *testRelay) handedOut(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		r.live.mu.RLock()
+		at := r.live.at
+		r.live.mu.RUnlock()
+		if at >= r.log.Head() {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("handed out up to %d of %d", at, r.log.Head())
+		}
 	}
 }
 
