@@ -122,20 +122,19 @@ func hear(c *conn, sent []atomic.Int64) ([]time.Duration, error) {
 	return waits, nil
 }
 
-// speak publishes at an even pace and reads the OKs away.
+// speak publishes at an even pace and stays until the last OK: what is closed
+// earlier may take events along that nobody has read yet.
 func speak(ctx context.Context, s *server, events []parcel, sent []atomic.Int64, perSecond int) error {
 	c, err := dial(ctx, s.URL, 4096)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	go func() { // ends when the connection closes
-		for {
-			if _, err := c.next(); err != nil {
-				return
-			}
-		}
-	}()
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute + time.Duration(len(events))*time.Second/time.Duration(perSecond))); err != nil {
+		return err
+	}
+	answered := make(chan error, 1) // the end of all OKs
+	go func() { answered <- readOKs(c, len(events)) }()
 	began := time.Now()
 	for i, ev := range events {
 		due := began.Add(time.Duration(i) * time.Second / time.Duration(perSecond))
@@ -145,6 +144,20 @@ func speak(ctx context.Context, s *server, events []parcel, sent []atomic.Int64,
 		sent[i].Store(time.Now().UnixNano())
 		if _, err := c.Write(ev.frame); err != nil {
 			return fmt.Errorf("publish event %d of the fan-out: %w", i, err)
+		}
+	}
+	return <-answered
+}
+
+// readOKs reads until n OKs have come.
+func readOKs(c *conn, n int) error {
+	for n > 0 {
+		m, err := c.next()
+		if err != nil {
+			return fmt.Errorf("%d events of the fan-out have no OK: %w", n, err)
+		}
+		if bytes.HasPrefix(m, []byte(`["OK"`)) {
+			n--
 		}
 	}
 	return nil

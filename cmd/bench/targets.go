@@ -85,15 +85,15 @@ func judge(r *results) []target {
 func judgePublish(r *results) []target {
 	cpu := func(x round) float64 { return x.Publish.CPUMicros }
 	rate := func(x round) float64 { return x.Publish.PerSecond }
-	bare, floorCPU, floorRate := r.of(nameBare, cpu), floorOf(r.Floor, true), floorOf(r.Floor, false)
-	beyond := least("against the floor that checks one batch while it commits another, events/s", "ev/s", r.of(nameBare, rate), 0.6, floorOf(r.Overlap, false), "that floor's rate")
-	beyond.Noted = true
+	bare := r.of(nameBare, cpu)
+	// Of the two ways to run the floor the one that is harder on us counts.
+	floorCPU := min(floorOf(r.Floor, floorMicros), floorOf(r.Overlap, floorMicros))
+	floorRate := max(floorOf(r.Floor, floorPerSecond), floorOf(r.Overlap, floorPerSecond))
 	out := []target{
 		most("durable publish, CPU per event, bare", "µs", bare, 1.0/8, r.of(nameKhatru, cpu), "khatru's"),
 		most("durable publish, CPU per event, bare", "µs", bare, 1.6, floorCPU, "the floor's"),
 		least("durable publish, events/s, bare", "ev/s", r.of(nameBare, rate), 9, r.of(nameKhatru, rate), "khatru's"),
 		least("durable publish, events/s, bare", "ev/s", r.of(nameBare, rate), 0.6, floorRate, "the floor's"),
-		beyond,
 		most("durable publish with word index and graph, CPU per event", "µs", r.of(nameFull, cpu), 1.35, bare, "bare"),
 		atMost("duplicate publish, CPU per event", "µs", r.of(nameBare, func(x round) float64 { return x.Duplicate.CPUMicros }), 60),
 	}
@@ -105,14 +105,14 @@ func judgePublish(r *results) []target {
 	return out
 }
 
-func floorOf(runs []floored, cpu bool) float64 {
+func floorMicros(f floored) float64    { return f.CPUMicros }
+func floorPerSecond(f floored) float64 { return f.PerSecond }
+
+// floorOf is the median over the rounds.
+func floorOf(runs []floored, value func(floored) float64) float64 {
 	var all []float64
 	for _, f := range runs {
-		if cpu {
-			all = append(all, f.CPUMicros)
-		} else {
-			all = append(all, f.PerSecond)
-		}
+		all = append(all, value(f))
 	}
 	return median(all)
 }
