@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -15,7 +14,6 @@ import (
 	"agora/relay/wire"
 
 	"github.com/nbd-wtf/go-nostr"
-	"github.com/nbd-wtf/go-nostr/nip77"
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy"
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy/storage/vector"
 )
@@ -346,26 +344,5 @@ func TestNegentropyNamesOnlyWhatTheViewerMaySee(t *testing.T) {
 	}
 	if need, _ := c.negotiate("c", `{"#p":["`+me.pk+`"]}`, nil); !slices.Equal(need, sortedIDs(wraps, dms)) {
 		t.Errorf("the recipient is told of %d events, not of %d", len(need), len(wraps)+len(dms))
-	}
-}
-
-func TestGoNostrListsWhatWeHold(t *testing.T) {
-	rng := rand.New(rand.NewPCG(4, 77))
-	r := start(t, Config{}, nil)
-	list := unsigned(rng, 2000, 1)
-	r.stock(t, list)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	ids, err := nip77.FetchIDsOnly(ctx, r.url, nostr.Filter{Kinds: []int{1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for id := range ids {
-		got = append(got, id)
-	}
-	slices.Sort(got)
-	if got = slices.Compact(got); !slices.Equal(got, sortedIDs(list)) || ctx.Err() != nil {
-		t.Errorf("%d of %d, %v", len(got), len(list), ctx.Err())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -41,7 +42,15 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (rep Report, err erro
 		if err := c.log(ctx); err != nil {
 			return err
 		}
-		return c.strays(ctx)
+		if err := c.strays(ctx); err != nil {
+			return err
+		}
+		err := s.sets.check(txn)
+		if errors.Is(err, errDamaged) {
+			c.rep.problem("%v", err)
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return rep, fmt.Errorf("check store: %w", err)

@@ -44,6 +44,8 @@
 //	tombaddr   address                      -> created_at of the request
 //	vanish     pubkey                       -> created_at of the request
 //	label      id                           -> JSON
+//	set        number, lower bound -> events, hidden events, sum of ids (see sets.go)
+//	setitem    number, created_at, id -> nothing
 //	meta, job  small durable values; bulk removals not yet through
 //
 // An entry is 24 bytes: ^created_at, the first 8 bytes of the id, pos; so that

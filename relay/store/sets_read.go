@@ -254,9 +254,6 @@ func shortest(before, at setKey) setKey {
 	for same < len(at)-1 && before[same] == at[same] {
 		same++
 	}
-	if same < 8 {
-		same = 7 // the time stands whole, the id can go
-	}
 	clear(at[same+1:])
 	return at
 }

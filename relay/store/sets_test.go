@@ -322,6 +322,25 @@ func TestOnlyReadyFiltersHaveASet(t *testing.T) {
 	}
 }
 
+func TestCheckNamesASetThatDisagreesWithTheLog(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 6))
+	s, stop := runSets(t, t.TempDir(), Config{})
+	defer stop()
+	readySet(t, s, nostr.Filter{})
+	appendAll(t, s, []Entry{setEvent(rng, 5, 1), setEvent(rng, 6, 1059)})
+	if rep, err := s.Check(t.Context(), CheckOptions{}); err != nil || rep.Bad != 0 {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	err := s.do(t.Context(), func(w *writer) error { return s.sets.putBlock(w.txn, 1, setKey{}, block{n: 1, hidden: 1}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, err := s.Check(t.Context(), CheckOptions{})
+	if err != nil || rep.Bad != 1 || !strings.Contains(rep.Problems[0], "set 1 of {}") {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
 // BenchmarkSetFirstSplit is what the first frame over the whole set costs:
 // sums of 16 parts and the bounds between them.
 func BenchmarkSetFirstSplit(b *testing.B) {
