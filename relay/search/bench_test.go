@@ -50,7 +50,7 @@ func likeReal(t testing.TB, n int) *memory {
 	for i := range n {
 		a, b := []rune(texts[r.IntN(len(texts))]), []rune(texts[r.IntN(len(texts))])
 		ev := note(string(a)+" "+string(b[:r.IntN(min(len(b), 80)+1)]), int64(1_600_000_000+i))
-		ev.PubKey = fmt.Sprintf("%064x", r.IntN(5000)<<40)
+		ev.PubKey = author(r.IntN(5000))
 		ev.Tags = nostr.Tags{{"p", fmt.Sprintf("%064x", r.IntN(5000))}, {"e", fmt.Sprintf("%064x", i)}, {"n", fmt.Sprint(i)}}
 		m.add(t, ev)
 	}

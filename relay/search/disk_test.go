@@ -47,7 +47,7 @@ func TestRemovedTextLeavesTheDisk(t *testing.T) {
 func tidied(t *testing.T, ix *Index, m source, stop func()) *Index {
 	t.Helper()
 	stop()
-	ix, err := open(filepath.Dir(ix.dir), m, Config{NoSync: true, Kinds: ix.cfg.Kinds})
+	ix, err := open(filepath.Dir(ix.dir), m, Config{NoSync: true, Kinds: ix.cfg.Kinds, Budget: ix.cfg.Budget})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestFullBudgetDropsTheOldestAndTheFileStaysWithin(t *testing.T) {
 	const budget = 16 << 20
 	reg := prometheus.NewRegistry()
 	m, r := newMemory(), rand.New(rand.NewPCG(3, 3))
-	ix, _ := running(t, t.TempDir(), m, Config{Budget: budget, Metrics: reg})
+	ix, stop := running(t, t.TempDir(), m, Config{Budget: budget, Metrics: reg})
 	var first, last store.ID
 	for i := range 30_000 {
 		var b strings.Builder
@@ -115,6 +115,10 @@ func TestFullBudgetDropsTheOldestAndTheFileStaysWithin(t *testing.T) {
 		t.Fatalf("the metric says %v of %d", got, st.Dropped)
 	}
 	t.Logf("%+v, file of %d bytes", st, info.Size())
+	ix = tidied(t, ix, m, stop)
+	if n := ix.st.bytes(); n > budget/4*3 {
+		t.Fatalf("segments take %d bytes: nothing is left for merging", n)
+	}
 }
 
 func TestSmallerBudgetGivesTheDiskBack(t *testing.T) {
@@ -224,6 +228,33 @@ func TestLongListsAreWholeAfterMerges(t *testing.T) {
 		t.Fatalf("%d hits, %d postings, up to %d pieces, of %d events: %v", hits, postings, pieces, len(m.held), err)
 	}
 	checkDisk(t, ix)
+	again(t, ix)
+	if got := find(t, ix, "gm number69999", nostr.Filter{}); len(got) > 1 {
+		t.Fatalf("a note is found %d times", len(got))
+	}
+	checkDisk(t, ix)
+	if err := ix.view(func(v *view, st *state) error {
+		r := ranking{q: &q, most: 1 << 20, ctx: t.Context(), deadline: time.Now().Add(time.Minute)}
+		err := r.run(v, st)
+		if len(r.best) != hits {
+			t.Errorf("%d hits after another merge, %d before", len(r.best), hits)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// again merges all segments into one, long lists included.
+func again(t *testing.T, ix *Index) {
+	t.Helper()
+	err := ix.beginMerge(0, len(ix.st.Segments))
+	for err == nil && ix.merge != nil {
+		err = ix.mergeOn()
+	}
+	if err != nil || len(ix.st.Segments) != 1 {
+		t.Fatalf("%d segments, %v", len(ix.st.Segments), err)
+	}
 }
 
 // TestSearchesWhileTheIndexChanges runs queries beside writing, merging and

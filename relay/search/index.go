@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -122,7 +123,8 @@ type Index struct {
 	pages  lmdb.DBI
 	kinds  map[int]bool
 	stats  *stats
-	closed sync.RWMutex // read-locked by queries; Close takes it
+	closed sync.RWMutex  // read-locked by queries; Close takes it
+	slots  chan struct{} // taken by queries that read the index
 
 	st    state  // owned by Run after Open
 	merge *merge // owned by Run
@@ -146,6 +148,7 @@ func open(dir string, log source, cfg Config) (*Index, error) {
 	ix := &Index{
 		cfg: cfg, dir: filepath.Join(dir, "search"), log: log, kinds: map[int]bool{},
 		work: newBatch(), grown: make(chan struct{}),
+		slots: make(chan struct{}, 4*runtime.GOMAXPROCS(0)), // queries; when full: a query waits
 	}
 	for _, k := range cfg.Kinds {
 		ix.kinds[k] = true

@@ -1,6 +1,8 @@
 package search
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -117,11 +119,12 @@ func (p scan) search(q Query, f nostr.Filter) (hits []Hit) {
 		}
 		rarities[j] = rarity(uint64(len(p)), uint64(df))
 	}
-	check, byID := newCheck(f), map[store.ID]*modelDoc{}
+	tags, rest, byID := newCheck(nostr.Filter{Tags: f.Tags}), f, map[store.ID]*modelDoc{}
+	rest.Tags = nil
 	for i := range p {
 		d := &p[i]
 		row := describe(&d.rec, 0)
-		passes := !check.none && check.pass(&row)
+		passes := d.rec.Match(rest) && tags.pass(&row) // of tags the index knows less than the filter
 		if d.rec.Match(f) && !passes {
 			panic("the filter over rows refuses what the filter lets through")
 		}
@@ -130,7 +133,15 @@ func (p scan) search(q Query, f nostr.Filter) (hits []Hit) {
 			byID[h.ID] = d
 		}
 	}
-	order := func(x, y Hit) int { return x.compare(&y) }
+	order := func(x, y Hit) int {
+		if x.Score != y.Score {
+			return cmp.Compare(y.Score, x.Score)
+		}
+		if x.Created != y.Created {
+			return cmp.Compare(y.Created, x.Created)
+		}
+		return bytes.Compare(x.ID[:], y.ID[:])
+	}
 	slices.SortFunc(hits, order)
 	if len(q.Words) > 1 {
 		first := hits[:min(len(hits), checkAtOnce)]
@@ -197,6 +208,9 @@ func newBabble(seed uint64) *babble {
 	return b
 }
 
+// author is a key that differs from others at its beginning, as keys do.
+func author(n int) string { return fmt.Sprintf("%016x%048x", n, 0) }
+
 func (b *babble) word() string { // the first of the list much more often
 	f := b.r.Float64()
 	return b.words[int(f*f*f*float64(len(b.words)))]
@@ -213,7 +227,7 @@ func (b *babble) text(most int) string {
 func (b *babble) event() *nostr.Event {
 	b.n++
 	ev := &nostr.Event{
-		Kind: []int{0, 1, 1, 1, 30023}[b.r.IntN(5)], PubKey: fmt.Sprintf("%064x", b.r.IntN(9)),
+		Kind: []int{0, 1, 1, 1, 30023}[b.r.IntN(5)], PubKey: author(b.r.IntN(9)),
 		CreatedAt: nostr.Timestamp(1_600_000_000 + b.r.IntN(500)), Content: b.text(25),
 	}
 	switch ev.Kind {
@@ -254,7 +268,7 @@ func (b *babble) filter() (f nostr.Filter) {
 		f.Kinds = []int{b.r.IntN(2), 30023}
 	}
 	if b.r.IntN(4) == 0 {
-		f.Authors = []string{fmt.Sprintf("%064x", b.r.IntN(9)), fmt.Sprintf("%064x", 3)}
+		f.Authors = []string{author(b.r.IntN(9)), author(3)}
 	}
 	if b.r.IntN(4) == 0 {
 		since, until := nostr.Timestamp(1_600_000_000+b.r.IntN(300)), nostr.Timestamp(1_600_000_200+b.r.IntN(300))

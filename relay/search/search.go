@@ -99,8 +99,15 @@ func (ix *Index) Ranked(ctx context.Context, q Query, f nostr.Filter) iter.Seq2[
 	}
 }
 
-// best ranks the hits of the index alone. It reports whether there were more.
+// best ranks the hits of the index alone, once its turn has come. It reports
+// whether there were more.
 func (ix *Index) best(ctx context.Context, q *Query, f nostr.Filter, most int) ([]Hit, bool, error) {
+	select {
+	case ix.slots <- struct{}{}:
+		defer func() { <-ix.slots }()
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
 	began := time.Now()
 	r := ranking{q: q, check: newCheck(f), most: most, ctx: ctx, deadline: began.Add(ix.cfg.Deadline)}
 	if err := ix.view(r.run); err != nil {
