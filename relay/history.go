@@ -15,7 +15,7 @@ import (
 )
 
 // pageSize is how many bytes of rows are put together for one write.
-const pageSize = 256 << 10
+const pageSize = 64 << 10
 
 // notAnswered is a question that gets no answer, and why.
 type notAnswered struct {

@@ -49,9 +49,6 @@ func newIndex() index {
 // add enters a subscription's filters.
 func (x *index) add(sb *sub, filters []nostr.Filter) {
 	for _, f := range filters {
-		if impossible(f) {
-			continue
-		}
 		e := newEntry(sb, f, len(filters) == 1)
 		x.subs[sb] = append(x.subs[sb], e)
 		x.each(e, func(list []*entry) []*entry { return append(list, e) })
@@ -89,16 +86,8 @@ func (x *index) remove(sb *sub) {
 	delete(x.subs, sb)
 }
 
-// impossible reports whether nothing can match: an empty list that is there.
-func impossible(f nostr.Filter) bool {
-	empty := f.IDs != nil && len(f.IDs) == 0 || f.Authors != nil && len(f.Authors) == 0 || f.Kinds != nil && len(f.Kinds) == 0
-	for _, values := range f.Tags {
-		empty = empty || len(values) == 0
-	}
-	return empty
-}
-
-// each changes every list that e is or is to be entered in.
+// each changes every list that e is or is to be entered in. A filter with an
+// empty list is in none, or fails its check: it matches nothing.
 func (x *index) each(e *entry, change func([]*entry) []*entry) {
 	f := &e.f
 	switch {

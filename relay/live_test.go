@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -78,6 +80,63 @@ func readAllOnce(t *testing.T, c *client, i, total int) {
 		default:
 			t.Errorf("reader %d got %+v", i, m)
 		}
+	}
+	c.silent()
+}
+
+// busyLog does something in the middle of every query for kind 1.
+type busyLog struct {
+	Log
+	midway func()
+}
+
+func (l *busyLog) QueryAt(ctx context.Context, at store.Pos, filters ...nostr.Filter) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		for rec, err := range l.Log.QueryAt(ctx, at, filters...) {
+			rec = rec.Clone()
+			if slices.Equal(filters[0].Kinds, []int{1}) {
+				l.midway()
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestWhatIsStoredAndPassedOnDuringAQuestionArrivesOnceAfterIt(t *testing.T) {
+	busy, a := new(busyLog), newAuthor()
+	r := start(t, Config{}, func(p *Parts) { busy.Log = p.Log; p.Log = busy })
+	c, p := r.dial(t), r.dial(t)
+	var stored []*nostr.Event
+	first := a.note(t, 0)
+	p.mustPublish(first)
+	passing := a.event(t, 20_001, 0)
+	busy.midway = func() {
+		for i := range 3 {
+			ev := a.note(t, i-1)
+			p.mustPublish(ev)
+			stored = append(stored, ev)
+		}
+		p.mustPublish(passing)
+		eventually(t, "the dispatcher is past them", func() bool {
+			r.live.mu.RLock()
+			defer r.live.mu.RUnlock()
+			return r.live.at >= r.store.Head()
+		})
+	}
+	c.send(req("s", `{"kinds":[1]}`, `{"kinds":[20001]}`))
+	var got []string
+	for range 6 {
+		if m := c.next(); m.Label == "EVENT" {
+			got = append(got, m.Event.ID)
+		} else {
+			got = append(got, m.Label)
+		}
+	}
+	want := []string{passing.ID, first.ID, "EOSE", stored[0].ID, stored[1].ID, stored[2].ID}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
 	}
 	c.silent()
 }

@@ -228,6 +228,12 @@ func TestExpiredEventsAreRefusedAndNeverServedAgain(t *testing.T) {
 		got, _ := c.query("s", `{}`)
 		return len(got) == 0
 	})
+	p.mustPublish(a.event(t, 30, 0, nostr.Tag{"expiration", fmt.Sprint(nostr.Now() + 3600)}))
+	for rec, err := range r.store.Query(t.Context(), nostr.Filter{Kinds: []int{30}}) {
+		if now := time.Now().Unix(); err != nil || !r.Visible(&rec, nil, now) || r.Visible(&rec, nil, now+3700) {
+			t.Errorf("an hour's expiration does not hold an hour (%v)", err)
+		}
+	}
 	ephemeral := a.event(t, 20_000, 0, nostr.Tag{"expiration", "1"})
 	if m := p.publish(ephemeral); !m.OK {
 		t.Errorf("expiration has no effect on ephemeral events: %q", m.Text)
