@@ -139,6 +139,9 @@ func TestAMissedTargetStaysInTheTable(t *testing.T) {
 		},
 	}
 	r.Targets = judge(r)
+	if err := writeJSON(filepath.Join(t.TempDir(), "r.json"), r); err != nil {
+		t.Error(err)
+	}
 	text := r.markdown()
 	for _, want := range []string{"**missed**", "not measured"} {
 		if !strings.Contains(text, want) {

@@ -93,8 +93,9 @@ func (r *results) markdown() string {
 	var b strings.Builder
 	m := r.Machine
 	fmt.Fprintf(&b, "\n%s UTC, %s, %d cores, %.0f GiB, Linux %s, %s, load average before: %s.\n", m.Date.Format("2006-01-02 15:04"), m.CPU, m.Cores, float64(m.Memory)/(1<<30), m.Kernel, m.Go, m.Load)
+	fmt.Fprintf(&b, "\nCommand: `%s`, as `make bench` builds and runs it.\n", strings.Join(os.Args, " "))
 	if r.Quick {
-		b.WriteString("A quick run (`-quick`): fewer events, one round. The full one is `make bench`.\n")
+		b.WriteString("\nA quick run (`-quick`): fewer events, one round. The full one is `make bench`.\n")
 	}
 	r.targetTable(&b)
 	if len(r.Rounds) > 0 {

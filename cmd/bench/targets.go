@@ -42,12 +42,11 @@ func (t target) verdict() string {
 // most judges a ceiling: got must be at most share of against.
 func most(what, unit string, got, share, against float64, name string) target {
 	bound := share * against
-	return target{
-		What: what, Must: fmt.Sprintf("≤ %s × %s", trim(share), name),
-		Got:    fmt.Sprintf("%s %s, bound %s", trim(got), unit, trim(bound)),
-		Ratio:  got / bound,
-		Absent: got == 0 || bound == 0,
+	t := target{What: what, Must: fmt.Sprintf("≤ %s × %s", trim(share), name), Got: "–", Absent: got == 0 || bound == 0}
+	if !t.Absent {
+		t.Got, t.Ratio = fmt.Sprintf("%s %s, bound %s", trim(got), unit, trim(bound)), got/bound
 	}
+	return t
 }
 
 // least judges a floor: got must be at least share of against.
@@ -61,7 +60,9 @@ func least(what, unit string, got, share, against float64, name string) target {
 func atMost(what, unit string, got, bound float64) target {
 	t := most(what, unit, got, 1, bound, "")
 	t.Must = fmt.Sprintf("≤ %s %s", trim(bound), unit)
-	t.Got = fmt.Sprintf("%s %s", trim(got), unit)
+	if !t.Absent {
+		t.Got = fmt.Sprintf("%s %s", trim(got), unit)
+	}
 	return t
 }
 
