@@ -136,7 +136,7 @@ func loadSecret(dir string) (secret, error) {
 }
 
 func readSecret(path string) (s secret, err error) {
-	text, err := os.ReadFile(path) //nolint:gosec // lies in the operator's data directory
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return s, err
 	}
@@ -156,7 +156,7 @@ func writeSecret(path string, s secret) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // as above
+	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}

@@ -60,7 +60,7 @@ func runExport(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	defer held.Close()
+	defer func() { _ = held.Close() }() // it was only read
 	out, err := createOut(cmd.String("out"), cmd.Root().Writer)
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func writeRecords(w io.Writer, records iter.Seq2[store.Record, error]) (n int, e
 		if err != nil {
 			return n, errors.Join(err, out.Flush())
 		}
-		out.Write(rec.JSON) //nolint:errcheck // errors stick until WriteByte
+		_, _ = out.Write(rec.JSON) // errors stick until WriteByte
 		if err := out.WriteByte('\n'); err != nil {
 			return n, err
 		}
@@ -146,7 +146,7 @@ func createOut(name string, stdout io.Writer) (io.WriteCloser, error) {
 	if name == "" || name == "-" {
 		return closers{stdout, nil}, nil
 	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the operator names the file
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, usage(err)
 	}

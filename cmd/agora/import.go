@@ -239,7 +239,7 @@ func createRejects(name string) (rejectsFile, error) {
 	if name == "" {
 		return rejectsFile{}, nil
 	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the operator names the file
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return rejectsFile{}, usage(fmt.Errorf("rejects: %w", err))
 	}

@@ -63,7 +63,7 @@ func (l *landing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the relay cannot read its store right now", http.StatusInternalServerError)
 		return
 	}
-	said.Style = template.CSS(landingCSS) //nolint:gosec // our own file
+	said.Style = template.CSS(landingCSS)
 	var page bytes.Buffer
 	if err := l.page.Execute(&page, said); err != nil {
 		l.log.Error("landing page", "error", err)

@@ -31,7 +31,7 @@ func openLines(name string, read *atomic.Int64) (io.ReadCloser, error) {
 	file := os.Stdin
 	if name != "-" {
 		var err error
-		if file, err = os.Open(name); err != nil { //nolint:gosec // the operator names the file
+		if file, err = os.Open(name); err != nil {
 			return nil, err
 		}
 	}

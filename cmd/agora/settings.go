@@ -218,7 +218,7 @@ func given(cmd *cli.Command, s setting) (text, from string, ok bool) {
 
 // readConfig reads the file over what cfg holds.
 func readConfig(path string, cfg *Config) error {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}

@@ -48,7 +48,7 @@ func runCheck(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	defer held.Close()
+	defer func() { _ = held.Close() }() // it was only read
 	verify := verifyID
 	if cmd.Bool("signatures") {
 		verify = verifyBoth
@@ -165,7 +165,7 @@ func runBackup(_ context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	defer held.Close()
+	defer func() { _ = held.Close() }() // it was only read
 	if err := backup(held, cfg.Data, dir); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
