@@ -149,8 +149,8 @@ func (s *server) greet(w io.Writer) error {
   relay    %s
   page     %s
   data     %s (%s events, %s)
-  import   agora import --data %s FILE    JSON lines, plain, .gz or .zst, also while serving
-`, version(), s.urls[0], s.at.page, s.cfg.Data, grouped(int64(st.Events)), Size(st.Bytes).human(), s.cfg.Data)
+  import   %s import --data %s FILE    JSON lines, plain, .gz or .zst, also while serving
+`, version(), s.urls[0], s.at.page, s.cfg.Data, grouped(int64(st.Events)), Size(st.Bytes).human(), os.Args[0], s.cfg.Data)
 	if s.inside != nil && err == nil {
 		_, err = fmt.Fprintf(w, "  metrics  http://%s/metrics\n", s.inside.Addr())
 	}
