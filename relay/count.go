@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"agora/relay/admit"
 	"agora/relay/wire"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -23,67 +25,115 @@ func (s *session) answerCount(m wire.Message) error {
 	}
 	ctx, clock := startWatch(s.ctx, lim.QueryTime)
 	defer clock.stop()
-	n, approximate, hll, err := s.count(ctx, m.Filters)
+	n, hll, err := s.count(ctx, m.Filters)
 	if err != nil && clock.expired() && s.ctx.Err() == nil {
 		err = errTooSlow
 	}
 	if err != nil {
 		return s.closedFor(m.Sub, err)
 	}
-	return s.tell(wire.AppendCount(nil, m.Sub, n, approximate, hll))
+	return s.tell(wire.AppendCount(nil, m.Sub, n, false, hll))
 }
 
+// mostRegistered is how many events are read for the registers of a COUNT.
+const mostRegistered = 200_000
+
 // count counts what the viewer may see of the filters' matches, each event
-// once. A search is counted through its hits.
-func (s *session) count(ctx context.Context, filters []nostr.Filter) (n int64, approximate bool, hll []byte, err error) {
+// once. The registers are nil where they would mean nothing.
+func (s *session) count(ctx context.Context, filters []nostr.Filter) (n int64, registers []byte, err error) {
 	filters = slices.Clone(filters)
 	for i := range filters {
 		filters[i].Limit, filters[i].LimitZero = 0, false // a count is of all
 		if filters[i].Search != "" {
-			return 0, false, nil, &notAnswered{"unsupported", "a search cannot be counted"}
+			return 0, nil, &notAnswered{admit.Unsupported, "a search cannot be counted"}
 		}
+	}
+	if s.r.manage != nil && s.r.manage.rules.Load() > 0 { // whose events are hidden, no index knows
+		n, err = s.countVisible(ctx, filters, nil)
+	} else {
+		n, err = s.countFast(ctx, filters)
 	}
 	offset := -1
 	if len(filters) == 1 {
 		offset = hllOffset(filters[0])
 	}
-	if offset < 0 && s.r.allPublic(filters) {
-		n, err = s.r.log.Count(ctx, filters...)
-		return n, false, nil, err
+	if err != nil || offset < 0 || n > mostRegistered {
+		return n, nil, err
 	}
-	var regs *hyperloglog.HyperLogLog
-	if offset >= 0 {
-		regs = hyperloglog.New(offset)
+	hll := hyperloglog.New(offset)
+	n, err = s.countVisible(ctx, filters, hll)
+	return n, hll.GetRegisters(), err
+}
+
+// countFast lets the log count, and corrects it for the private kinds: all of
+// them out, those that the viewer may see in again.
+func (s *session) countFast(ctx context.Context, filters []nostr.Filter) (int64, error) {
+	n, err := s.r.log.Count(ctx, filters...)
+	if err != nil {
+		return 0, err
 	}
-	now := time.Now().Unix()
+	var private, mine []nostr.Filter
+	for _, f := range filters {
+		if f.Kinds = s.r.privateOf(f.Kinds); len(f.Kinds) > 0 {
+			private = append(private, f)
+			mine = append(mine, narrowed(f, s.viewer())...)
+		}
+	}
+	if len(private) == 0 {
+		return n, nil
+	}
+	hidden, err := s.r.log.Count(ctx, private...)
+	if err != nil || len(mine) == 0 {
+		return n - hidden, err
+	}
+	shown, err := s.countVisible(ctx, mine, nil)
+	return n - hidden + shown, err
+}
+
+// privateOf lists the private kinds among kinds; nil means all kinds.
+func (r *Relay) privateOf(kinds []int) []int {
+	all := append([]int{kindWrap, kindPassWrap}, r.restricted...)
+	if kinds == nil {
+		return all
+	}
+	return slices.DeleteFunc(all, func(k int) bool { return !slices.Contains(kinds, k) })
+}
+
+// narrowed is f for private kinds, cut down to what a viewer can be party to.
+func narrowed(f nostr.Filter, v viewer) (mine []nostr.Filter) {
+	if len(v) == 0 {
+		return nil
+	}
+	if f.Tags["p"] != nil || f.Authors != nil {
+		return []nostr.Filter{f}
+	}
+	to, from := f, f
+	to.Tags = maps.Clone(f.Tags)
+	if to.Tags == nil {
+		to.Tags = nostr.TagMap{}
+	}
+	to.Tags["p"] = v
+	from.Authors = v
+	return []nostr.Filter{to, from}
+}
+
+// countVisible counts by looking at every match.
+func (s *session) countVisible(ctx context.Context, filters []nostr.Filter, hll *hyperloglog.HyperLogLog) (n int64, err error) {
+	now, v := time.Now().Unix(), s.viewer()
 	for rec, err := range s.r.log.QueryAt(ctx, s.r.log.Head(), filters...) {
 		if err != nil {
-			return 0, false, nil, err
+			return 0, err
 		}
-		if !s.r.visible(&rec, s.viewer(), now) {
+		if !s.r.visible(&rec, v, now) {
 			continue
 		}
 		n++
-		if regs != nil {
+		if hll != nil {
 			pk := rec.PubKey()
-			regs.AddBytes(pk[:])
+			hll.AddBytes(pk[:])
 		}
 	}
-	if regs != nil {
-		hll = regs.GetRegisters()
-	}
-	return n, false, hll, nil
-}
-
-// allPublic reports whether the filters can match nothing but what everybody
-// may see, so that the log's own count is right.
-func (r *Relay) allPublic(filters []nostr.Filter) bool {
-	if r.manage != nil && r.manage.rules.Load() > 0 {
-		return false
-	}
-	return !slices.ContainsFunc(filters, func(f nostr.Filter) bool {
-		return f.Kinds == nil || slices.ContainsFunc(f.Kinds, r.private)
-	})
+	return n, nil
 }
 
 // hllOffset is where in a pubkey NIP-45's HyperLogLog begins to look; -1 when

@@ -35,6 +35,35 @@ func TestCountCountsEachEventOnceWhateverTheLimit(t *testing.T) {
 	c.want("CLOSED", "n", "unsupported: ")
 }
 
+// TestACountIsOfWhatTheViewerMaySee holds the corrected count of the index to
+// asking for the events.
+func TestACountIsOfWhatTheViewerMaySee(t *testing.T) {
+	r := start(t, Config{Restricted: []int{4}}, nil)
+	me, other, p := newAuthor(), newAuthor(), r.dial(t)
+	for i := range 60 {
+		from, to := []*author{me, other}[i%2], []*author{me, other}[i/2%2]
+		p.mustPublish(from.event(t, []int{1, 4, 1059}[i%3], -i, nostr.Tag{"p", to.pk}, nostr.Tag{"t", fmt.Sprint(i % 2)}))
+	}
+	known := r.dial(t)
+	known.authenticate(r.url, me.sk)
+	for _, filters := range [][]string{
+		{`{}`}, {`{"kinds":[1,4]}`}, {`{"kinds":[1,4,1059,7]}`}, {`{"#t":["1"]}`}, {`{"authors":["` + me.pk + `"]}`},
+		{`{"#p":["` + other.pk + `"]}`}, {`{"#p":["` + me.pk + `"]}`}, {`{"kinds":[4],"#t":["0"]}`, `{"kinds":[1059]}`, `{"kinds":[1]}`},
+		{`{"since":` + fmt.Sprint(nostr.Now()-20) + `}`}, {`{"authors":["` + other.pk + `"],"#p":["` + other.pk + `"]}`},
+	} {
+		for name, c := range map[string]*client{"a stranger": p, "me": known} {
+			c.send(`["COUNT","n",` + strings.Join(filters, ",") + `]`)
+			m := c.afterChallenge()
+			if m.Label == "CLOSED" {
+				continue // private kinds alone, asked by a stranger
+			}
+			if rows, _ := c.query("rows", filters...); int64(len(rows)) != m.Count {
+				t.Errorf("%s, %v: counted %d of %d", name, filters, m.Count, len(rows))
+			}
+		}
+	}
+}
+
 // TestRegistersAreThoseOfTheHelper holds our HyperLogLog to go-nostr's, which
 // other relays use, so that their registers can be merged.
 func TestRegistersAreThoseOfTheHelper(t *testing.T) {

@@ -65,8 +65,21 @@ func (r *Relay) layGates(further []Gate) {
 			origins = socketsOf
 		}
 		for _, o := range origins {
-			r.gates[o] = append(r.gates[o], gate{g.Name, false, g.Gate.Rule})
+			r.gates[o] = append(r.gates[o], gate{g.Name, false, timely(g.Gate)})
 		}
+	}
+}
+
+// gateTime is how long one of the further gates may think about one event:
+// while it does, a verifier waits.
+const gateTime = 5 * time.Second
+
+// timely is a gate that is told to end in time.
+func timely(g admit.Gate) func(context.Context, *nostr.Event, admit.Peer) (admit.Ruling, error) {
+	return func(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
+		ctx, cancel := context.WithTimeout(ctx, gateTime)
+		defer cancel()
+		return g.Rule(ctx, ev, from)
 	}
 }
 

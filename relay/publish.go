@@ -60,6 +60,9 @@ func (r *Relay) Submit(ctx context.Context, ev *nostr.Event, record []byte, from
 	}
 	select {
 	case r.verify <- &submission{ctx: ctx, ev: ev, record: record, from: from, done: done}:
+		if r.work.Err() != nil {
+			r.refuseWaiting() // the verifiers may have gone before it came
+		}
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("publish %s: %w", ev.ID, ctx.Err())

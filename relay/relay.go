@@ -82,6 +82,7 @@ type Relay struct {
 	work     context.Context // ends when the last session has been drained
 	endWork  context.CancelFunc
 	running  atomic.Bool
+	failedAt atomic.Int64  // unix seconds, when a failure was last logged
 	begun    chan struct{} // closed once Run takes connections
 	sessions sessions
 }
@@ -204,6 +205,9 @@ func (r *Relay) failed(what, about string, err error) Reply {
 		return Reply{Reason: refusal(admit.Error, "the relay is closing down, try again later")}
 	}
 	r.metrics.failures.Inc()
+	if now := time.Now().Unix(); r.failedAt.Swap(now) == now { // a full disk fails every event: one line a second will do
+		return Reply{Reason: refusal(admit.Error, "could not "+what+" this now, try again later")}
+	}
 	r.logger.Error("could not "+what, "about", about, "err", err)
 	return Reply{Reason: refusal(admit.Error, "could not "+what+" this now, try again later")}
 }
@@ -226,17 +230,19 @@ func (s *sessions) admit(open bool) {
 	s.mu.Unlock()
 }
 
-// enter books a session with its two goroutines, unless the relay is closed
-// or full.
-func (s *sessions) enter(one *session, most int) bool {
+// enter books a session with its two goroutines, or says why not.
+func (s *sessions) enter(one *session, most int) (no string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open || len(s.all) >= most {
-		return false
+	if !s.open {
+		return "this relay is closing down"
+	}
+	if len(s.all) >= most {
+		return "this relay is full"
 	}
 	s.all[one] = false
 	s.group.Add(1)
-	return true
+	return ""
 }
 
 // ready lists a session whose handshake is over. False means that the relay

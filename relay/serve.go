@@ -150,9 +150,9 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, ip netip.Addr)
 		return
 	}
 	s := &session{r: r, door: Door(req.URL.Path), ip: ip, exempt: exempt, host: req.Host, challenge: newChallenge(), place: place}
-	if !r.sessions.enter(s, lim.Budget.TotalConnections) {
+	if no := r.sessions.enter(s, lim.Budget.TotalConnections); no != "" {
 		place.leave(false)
-		r.turnAway(w, http.StatusServiceUnavailable, "full", "this relay is full")
+		r.turnAway(w, http.StatusServiceUnavailable, "full", no)
 		return
 	}
 	if err := s.shakeHands(w, req, lim.Budget.Handshake); err != nil {

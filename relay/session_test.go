@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"agora/relay/admit"
 	"agora/relay/store"
 	"agora/relay/wire"
 
@@ -256,4 +259,42 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	c.query("2", `{"kinds":[10]}`) // a used id is no further one
 	c.send(`["CLOSE","0"]`)
 	c.query("one more", `{"kinds":[9]}`)
+}
+
+func TestOverTLSTheSameIsSaid(t *testing.T) {
+	r := start(t, Config{}, nil)
+	srv := httptest.NewTLSServer(r)
+	t.Cleanup(srv.Close)
+	r.url = "wss" + strings.TrimPrefix(srv.URL, "https")
+	secure := &websocket.Dialer{TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig, EnableCompression: true}
+	c, p, a := r.dialWith(t, secure, nil), r.dialWith(t, secure, nil), newAuthor()
+	if m := c.authenticate(r.url, a.sk); !m.OK {
+		t.Error(m.Text)
+	}
+	c.query("s", `{"kinds":[1,20001]}`)
+	for i := range 100 {
+		ev := a.event(t, []int{1, 20_001}[i%2], 0, nostr.Tag{"t", strings.Repeat("x", i*100)})
+		p.mustPublish(ev)
+		if m := c.want("EVENT", "s", ""); m.Event.ID != ev.ID {
+			t.Fatal("another event")
+		}
+	}
+	if got, hint := c.query("t", `{"kinds":[1]}`); len(got) != 50 || hint != wire.Finish {
+		t.Errorf("%d events, hint %d", len(got), hint)
+	}
+}
+
+func TestWhoComesTooLateIsTold(t *testing.T) {
+	r := start(t, Config{}, nil)
+	c := r.dial(t)
+	ev := newAuthor().note(t, 0)
+	r.sessions.admit(false)
+	if _, resp, err := websocket.DefaultDialer.DialContext(t.Context(), r.url, nil); err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a closing relay took a connection: %v", resp)
+	}
+	r.endWork()
+	if _, err := r.Publish(t.Context(), ev, nil, admit.Peer{}); err == nil {
+		t.Error("published after the end")
+	}
+	c.ws.Close()
 }
