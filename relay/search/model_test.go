@@ -387,3 +387,22 @@ func sortedIDs(hits []Hit) (ids []string) {
 	slices.Sort(ids)
 	return ids
 }
+
+// TestEventThatComesBackIsFound lets an event go and come again within one
+// batch, once with and once without having been indexed before.
+func TestEventThatComesBackIsFound(t *testing.T) {
+	m, dir, ev := newMemory(), t.TempDir(), note("boomerang", 1)
+	m.keeps = true
+	for range 2 {
+		id := m.add(t, ev)
+		m.remove(id)
+		m.add(t, ev)
+		ix, stop := running(t, dir, m, Config{})
+		caught(t, ix, m)
+		if got := ranked(t, ix, Parse("boomerang"), nostr.Filter{}); len(got) != 1 {
+			t.Fatalf("%d hits", len(got))
+		}
+		stop()
+		m.remove(id)
+	}
+}
