@@ -19,19 +19,20 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # libsecp256k1 and LMDB are C, compiled by gcc on the way
 export CGO_ENABLED := 1
 
-.PHONY: run build test test-go test-node check bench fuzz tools clean
+.PHONY: run build test test-go test-node check bench fuzz tools clean onnxruntime
 
 run: build
 	@echo "starting the relay; Ctrl-C stops it"
 	@./bin/agora serve
 
 build: tools
+	@$(MAKE) --no-print-directory onnxruntime || echo "without $(ORT): models will not run, all else does; make onnxruntime tries again" >&2
 	@echo "building bin/agora (the first time also fetches and compiles what it needs: some minutes)"
 	@$(GO) build -tags $(TAGS) -o bin/agora ./cmd/agora
 
 test: test-go test-node
 
-test-go: tools
+test-go: tools onnxruntime
 	$(GO) test -race -tags $(TAGS) -timeout 30m $(PKGS)
 
 # the same relay through the library most web clients use
@@ -68,6 +69,18 @@ fuzz: tools
 			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+# the library that runs models, out of npm's onnxruntime-node; its sha512 is in the lock file
+ORT     := libonnxruntime.so.1
+ORTARCH := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
+
+onnxruntime: bin/$(ORT)
+
+bin/$(ORT): ranker/onnx/lib/package-lock.json
+	@echo "fetching $(ORT) (110 MB, once)"
+	@cd ranker/onnx/lib && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@mkdir -p bin && cp ranker/onnx/lib/node_modules/onnxruntime-node/bin/napi-v6/linux/$(ORTARCH)/$(ORT) bin/$(ORT).new
+	@mv bin/$(ORT).new $@ && rm -rf ranker/onnx/lib/node_modules
 
 # says what is missing, and installs the small things that tests need
 tools:

@@ -11,7 +11,9 @@ require (
 	github.com/pelletier/go-toml/v2 v2.2.4
 	github.com/prometheus/client_golang v1.23.2
 	github.com/urfave/cli/v3 v3.5.0
+	github.com/yalue/onnxruntime_go v1.27.0
 	golang.org/x/sync v0.17.0
+	google.golang.org/protobuf v1.36.10
 )
 
 require (
@@ -65,5 +67,4 @@ require (
 	golang.org/x/sys v0.37.0 // indirect
 	golang.org/x/text v0.30.0 // indirect
 	golang.org/x/tools v0.38.0 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
 )

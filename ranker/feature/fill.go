@@ -114,6 +114,60 @@ func (p *Plan) Tier() Tier {
 	return top
 }
 
+// PerCandidate tells that every input is one row per candidate, so that the
+// batches of different readers could be one batch.
+func (p *Plan) PerCandidate() bool {
+	return !slices.ContainsFunc(p.steps, func(s step) bool { return s.dims[0] != "N" })
+}
+
+// Dims are the dimensions of each input, in the catalogue's letters.
+func (p *Plan) Dims() [][]string {
+	var out [][]string
+	for _, s := range p.steps {
+		out = append(out, slices.Clone(s.dims))
+	}
+	return out
+}
+
+// Knobs are the knobs that the model reads.
+func (p *Plan) Knobs() []string {
+	var out []string
+	for _, s := range p.steps {
+		if s.knob != "" {
+			out = append(out, s.knob)
+		}
+	}
+	return out
+}
+
+// Check holds a batch, filled by whomever, to what the model declares.
+func (p *Plan) Check(b *Batch) error {
+	if len(b.Inputs) != len(p.steps) {
+		return fmt.Errorf("the batch has %d inputs, the model %d", len(b.Inputs), len(p.steps))
+	}
+	for i, s := range p.steps {
+		t := &b.Inputs[i]
+		length := int64(1)
+		for dim, size := range s.sizes {
+			if size < 0 {
+				size = b.N
+			}
+			if len(t.Shape) != len(s.sizes) || t.Shape[dim] != int64(size) {
+				return &InputError{s.input, fmt.Sprintf("the batch brings shape %v", t.Shape)}
+			}
+			length *= int64(size)
+		}
+		have := len(t.Float)
+		if t.Type == Int64 {
+			have = len(t.Int)
+		}
+		if t.Name != s.input.Name || t.Type != s.input.Type || int64(have) != length {
+			return &InputError{s.input, fmt.Sprintf("the batch brings %q, %d of %s", t.Name, have, t.Type)}
+		}
+	}
+	return nil
+}
+
 // Fill puts the facts into the batch, whose memory it uses again. The error is
 // an *InputError when the facts lack a knob that the model reads.
 func (p *Plan) Fill(facts *Facts, b *Batch) error {
