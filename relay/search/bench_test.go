@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -62,19 +61,6 @@ func cpu() time.Duration {
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-// bigIndex is built once and shared by the benchmarks that only read.
-var bigIndex = sync.OnceValues(func() (*Index, error) {
-	dir, err := os.MkdirTemp("", "search-bench-")
-	if err != nil {
-		return nil, err
-	}
-	ix, err := open(dir, likeReal(new(testing.B), 100_000), Config{NoSync: true})
-	if err != nil {
-		return nil, err
-	}
-	return ix, catchUp(ix)
-})
 
 // catchUp indexes and merges all there is, without Run.
 func catchUp(ix *Index) error {
@@ -153,10 +139,14 @@ func BenchmarkLive(b *testing.B) {
 
 // BenchmarkQuery asks an index of 100,000 notes for 20 hits.
 func BenchmarkQuery(b *testing.B) {
-	ix, err := bigIndex()
+	ix, err := open(b.TempDir(), likeReal(b, 100_000), Config{NoSync: true})
+	if err == nil {
+		err = catchUp(ix)
+	}
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer ix.Close()
 	for _, q := range []string{"lightning", "the", "bitcoin", "nostr relay", "the and of", `"good morning"`, "bitc", "xyzzyx", "bitcoin -price lightning wallet node"} {
 		b.Run(q, func(b *testing.B) {
 			n := 0
