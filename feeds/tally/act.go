@@ -1,0 +1,165 @@
+package tally
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"slices"
+)
+
+// Action is what a key did with a note, or against an author.
+type Action uint8
+
+// The actions. The first eight are numbered as the catalogue of features does.
+const (
+	Like Action = iota
+	Dislike
+	Emoji
+	Reply
+	Repost
+	Quote
+	Zap
+	Report
+	Actions           // how many there are on notes
+	Mute    = Actions // against an author only
+)
+
+// Windows over which rates are taken, in seconds.
+const (
+	Min15 = iota
+	Hour1
+	Hour6
+	Hour24
+	Windows
+)
+
+func windows() [Windows]float64 { return [Windows]float64{900, 3600, 6 * 3600, 24 * 3600} }
+
+// act is one event that acts on a note. Acts of a note are sorted by actor,
+// then action: what one key did stands together.
+type act struct {
+	actor uint32
+	at    uint32 // created_at
+	mark  uint32 // action in the upper 4 bits, then 28 bits of the event's id
+}
+
+const markBits = 28
+
+func newAct(actor, at uint32, action Action, event Key) act {
+	return act{actor, at, uint32(action)<<markBits | binary.BigEndian.Uint32(event[:])>>(32-markBits)}
+}
+
+func (a act) action() Action { return Action(a.mark >> markBits) }
+
+func (a act) from(event Key) bool {
+	return a.mark<<(32-markBits) == binary.BigEndian.Uint32(event[:])&^(1<<(32-markBits)-1)
+}
+
+func (a act) compare(b act) int {
+	return cmp.Or(cmp.Compare(a.actor, b.actor), cmp.Compare(a.mark, b.mark), cmp.Compare(a.at, b.at))
+}
+
+// positive says which actions make a rate rise.
+func (a Action) positive() bool { return a != Dislike && a != Report && a < Actions }
+
+// insert keeps the order. Long lists grow by a sixteenth: memory is scarcer
+// than the time to copy.
+func insert(acts []act, a act) []act {
+	i, _ := slices.BinarySearchFunc(acts, a, act.compare)
+	if len(acts) == cap(acts) {
+		grown := make([]act, len(acts), len(acts)+len(acts)/16+1)
+		copy(grown, acts)
+		acts = grown
+	}
+	acts = append(acts, act{})
+	copy(acts[i+1:], acts[i:])
+	acts[i] = a
+	return acts
+}
+
+// groupOf is the range of an actor's acts.
+func groupOf(acts []act, actor uint32) (from, to int) {
+	from, _ = slices.BinarySearchFunc(acts, actor, func(a act, n uint32) int { return cmp.Compare(a.actor, n) })
+	for to = from; to < len(acts) && acts[to].actor == actor; to++ {
+	}
+	return from, to
+}
+
+// share is what one key adds to a note's counts: which actions, and the time of
+// the first that makes rates rise.
+type share struct {
+	done  uint16 // bit per action
+	first uint32 // MaxUint32: none
+}
+
+// shareOf reads a group as of now.
+func shareOf(group []act, now uint32) share {
+	s := share{first: math.MaxUint32}
+	for _, a := range group {
+		if a.at > now {
+			continue
+		}
+		s.done |= 1 << a.action()
+		if a.action().positive() {
+			s.first = min(s.first, a.at)
+		}
+	}
+	return s
+}
+
+// sums are a note's counts. Rates are as of at.
+type sums struct {
+	actors [Actions]uint32
+	trust  [Actions]uint32 // in 65,535ths
+	rate   [Windows]float64
+	weight [Windows]float64 // the same, each key as its weight in 65,535ths
+	at     uint32
+}
+
+// add puts a key's share in, or with sign -1 takes it out.
+func (s *sums) add(sh share, weight uint16, sign int) {
+	for action := range Actions {
+		if sh.done&(1<<action) != 0 {
+			s.actors[action] += uint32(sign)
+			s.trust[action] += uint32(sign * int(weight))
+		}
+	}
+	if sh.first == math.MaxUint32 {
+		return
+	}
+	s.advance(max(s.at, sh.first))
+	for w, span := range windows() {
+		part := float64(sign) * math.Exp(-float64(s.at-sh.first)/span)
+		s.rate[w] += part
+		s.weight[w] += part * float64(weight)
+	}
+}
+
+// advance lets rates decay up to a moment.
+func (s *sums) advance(to uint32) {
+	if to <= s.at {
+		return
+	}
+	for w, span := range windows() {
+		k := math.Exp(-float64(to-s.at) / span)
+		s.rate[w] *= k
+		s.weight[w] *= k
+	}
+	s.at = to
+}
+
+// sum counts acts as of now, those of the note's author left out.
+func (a *actors) sum(acts []act, author, now uint32) (s sums) {
+	s.at = now
+	for i := 0; i < len(acts); {
+		j := i + 1
+		for j < len(acts) && acts[j].actor == acts[i].actor {
+			j++
+		}
+		if acts[i].actor != author {
+			s.add(shareOf(acts[i:j], now), a.list[acts[i].actor].weight, 1)
+		}
+		i = j
+	}
+	return s
+}

@@ -1,0 +1,217 @@
+package tally
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"agora/relay/store"
+)
+
+const (
+	saveEvery = 5 * time.Minute // between snapshots of a tally that changes
+	tidyEvery = time.Minute     // between two checks of the bounds and of waiting zaps
+)
+
+// follow brings the tally up to the log and keeps it there.
+func (t *Tally) follow(ctx context.Context) error {
+	snap := &snapshot{path: t.cfg.Snapshot, store: t.cfg.Store, log: t.cfg.Logger}
+	pos, err := t.start(snap)
+	if err != nil {
+		return err
+	}
+	t.Reweigh(time.Now())
+	var weighed, tidied time.Time
+	for first := true; ; first = false {
+		if pos, err = t.catchUp(ctx, pos); err != nil {
+			return err
+		}
+		if time.Since(tidied) > tidyEvery {
+			t.tidy(time.Now())
+			tidied = time.Now()
+		}
+		if first || time.Since(weighed) > t.cfg.Epoch {
+			t.Reweigh(time.Now())
+			weighed = time.Now()
+		}
+		t.purge(snap)
+		t.arrived(pos)
+		if first {
+			close(t.built)
+		}
+		t.keep(ctx, snap, pos, saveEvery)
+		if err := t.wait(ctx, pos); err != nil {
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			t.keep(last, snap, pos, 0)
+			return err
+		}
+	}
+}
+
+// wait returns when the log has grown, or after a while: weights and bounds
+// are looked after even when nobody writes.
+func (t *Tally) wait(ctx context.Context, pos store.Pos) error {
+	short, cancel := context.WithTimeout(ctx, min(tidyEvery, t.cfg.Epoch))
+	defer cancel()
+	if err := t.cfg.Store.Wait(short, pos); err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
+		return err
+	}
+	return nil
+}
+
+// start gives the position from which the log has to be read on.
+func (t *Tally) start(snap *snapshot) (store.Pos, error) {
+	held, pos, err := snap.load()
+	if err != nil || held == nil {
+		return 0, err
+	}
+	t.mu.Lock()
+	t.book = held.book
+	t.mu.Unlock()
+	for _, z := range held.waiting {
+		t.waiting.add(z)
+	}
+	return pos, nil
+}
+
+// catchUp applies the log from pos to its present end. Where the log no longer
+// tells what went, all is built anew, from the log's beginning.
+func (t *Tally) catchUp(ctx context.Context, pos store.Pos) (store.Pos, error) {
+	end := t.cfg.Store.Head()
+	for c, err := range t.cfg.Store.Changes(ctx, pos) {
+		if errors.Is(err, store.ErrTrimmed) {
+			t.cfg.Logger.Warn("the log no longer reaches back to the tally's position: building it anew", "position", pos)
+			t.forgetAll()
+			return t.catchUp(ctx, 0)
+		}
+		if err != nil {
+			return pos, fmt.Errorf("follow the log from %d: %w", pos, err)
+		}
+		if err := t.apply(&c); err != nil {
+			return pos, err
+		}
+		if pos = c.Pos; pos >= end {
+			break // what came meanwhile is for the next time, or nobody would ever be told
+		}
+	}
+	return max(pos, end), nil
+}
+
+func (t *Tally) forgetAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	trust := t.book.actors.trust
+	t.book = newBook()
+	t.book.actors.trust = trust
+	t.waiting.takeAll()
+}
+
+func (t *Tally) apply(c *store.Change) error {
+	if gone := c.Removed; gone != nil {
+		if gone.Kind == kindZap {
+			t.waiting.drop(Key(gone.ID))
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.book.drop(removal{event: Key(gone.ID), author: gone.PubKey, kind: gone.Kind})
+		return nil
+	}
+	if kind := c.Record.Kind(); kind != kindMutes && c.Record.CreatedAt() < time.Now().Add(-t.cfg.Live).Unix() {
+		if isNote(kind) {
+			t.met(&c.Record)
+		}
+		return nil
+	}
+	s, ev, err := read(&c.Record)
+	if err != nil || s == nil {
+		return err
+	}
+	if c.Record.Kind() == kindZap {
+		if z, err := readReceipt(s, ev, t.cfg.Sign); err == nil {
+			t.zap(z)
+		}
+		return nil
+	}
+	if s.note != nil && t.cfg.Seen != nil {
+		t.cfg.Seen(ev)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.book.put(s)
+	return nil
+}
+
+// met remembers of a note that is no longer live when its author was there.
+func (t *Tally) met(r *store.Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := &t.book.actors
+	a.seen(a.intern(r.PubKey()), seconds(r.CreatedAt()))
+}
+
+// tidy keeps the bounds, and tries the zaps that wait.
+func (t *Tally) tidy(now time.Time) {
+	t.mu.Lock()
+	t.book.tidy(moment32(now.Add(-t.cfg.Live).Unix()), t.cfg.Notes, t.cfg.Places, t.cfg.Keys)
+	t.mu.Unlock()
+	for _, z := range t.waiting.takeAll() {
+		t.zap(z)
+	}
+}
+
+// zap counts a receipt whose signer is the recipient's declared zap key, and
+// lets it wait while none is known.
+func (t *Tally) zap(z *receipt) {
+	if t.cfg.ZapKey == nil {
+		return
+	}
+	key, known := t.cfg.ZapKey(z.recipient)
+	if !known {
+		t.waiting.add(z)
+		return
+	}
+	if key != z.author {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.book.put(&z.statement)
+}
+
+// mostWaiting is how many receipts wait for a zap key; when there are more,
+// the earliest is forgotten until the tally is built anew.
+const mostWaiting = 16_384
+
+// waiting is the receipts whose recipient has no known zap key yet.
+type waiting struct {
+	list []*receipt
+	size atomic.Int32
+}
+
+func (w *waiting) add(z *receipt) {
+	if len(w.list) >= mostWaiting {
+		w.list = w.list[1:]
+	}
+	w.list = append(w.list, z)
+	w.size.Store(int32(len(w.list)))
+}
+
+func (w *waiting) drop(event Key) {
+	for i, z := range w.list {
+		if z.event == event {
+			w.list = append(w.list[:i:i], w.list[i+1:]...)
+			w.size.Store(int32(len(w.list)))
+			return
+		}
+	}
+}
+
+func (w *waiting) takeAll() []*receipt {
+	list := w.list
+	w.list = nil
+	w.size.Store(0)
+	return list
+}
