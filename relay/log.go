@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 
+	"agora/relay/admit"
 	"agora/relay/store"
 	"agora/relay/wire"
 
@@ -55,12 +56,21 @@ type Door string
 // Page is what a Source answers: events in their order, and what that says
 // about those it did not send.
 type Page struct {
-	Events []*nostr.Event
-	Hint   wire.Hint
+	Events  []*nostr.Event
+	Hint    wire.Hint
+	Still   bool           // nothing live follows it
+	Refusal *admit.Refusal // in place of a page: the REQ is closed with it
 }
 
 // Source answers some filters with a page of its own. mine says whether it
-// took this one; otherwise the log answers.
+// took this one; otherwise the log answers. The filter is as the client wrote
+// it, its limit too.
 type Source interface {
 	Select(ctx context.Context, door Door, viewer string, f nostr.Filter) (page Page, mine bool, err error)
+}
+
+// Paths knows the doors beside "/", and how the relay presents itself behind
+// one: what is empty there is as on the root.
+type Paths interface {
+	Presence(door Door) (about About, known bool)
 }

@@ -47,6 +47,7 @@ type Parts struct {
 	Manage  *Management  // NIP-86
 	Search  Searcher     // NIP-50
 	Sources []Source     // asked in this order before the log
+	Paths   Paths        // further doors; nil: there is only "/"
 	Landing http.Handler // for a browser on the root path; default 404
 }
 
@@ -65,6 +66,7 @@ type Relay struct {
 	manage     *Management
 	search     Searcher
 	sources    []Source
+	paths      Paths
 	landing    http.Handler
 	gates      [admit.Own + 1][]gate
 	restricted []int
@@ -107,7 +109,7 @@ func New(cfg Config, parts Parts) (*Relay, error) {
 		return nil, err
 	}
 	r := &Relay{
-		cfg: cfg, log: parts.Log, manage: parts.Manage, search: parts.Search, sources: parts.Sources, landing: parts.Landing,
+		cfg: cfg, log: parts.Log, manage: parts.Manage, search: parts.Search, sources: parts.Sources, paths: parts.Paths, landing: parts.Landing,
 		restricted: cfg.Restricted, hosts: hosts, logger: cfg.Logger, mem: newMemory(),
 		verify: make(chan *submission, verifyQueue), negs: newNegBook(), begun: make(chan struct{}),
 	}
