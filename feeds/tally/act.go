@@ -116,6 +116,10 @@ type sums struct {
 	at     uint32
 }
 
+// faded is the age in windows at which a key no longer adds to a rate: what it
+// would add is one in 10^13.
+const faded = 30
+
 // add puts a key's share in, or with sign -1 takes it out.
 func (s *sums) add(sh share, weight uint16, sign int) {
 	for action := range Actions {
@@ -129,7 +133,11 @@ func (s *sums) add(sh share, weight uint16, sign int) {
 	}
 	s.advance(max(s.at, sh.first))
 	for w, span := range windows() {
-		part := float64(sign) * math.Exp(-float64(s.at-sh.first)/span)
+		age := float64(s.at-sh.first) / span
+		if age > faded {
+			continue
+		}
+		part := float64(sign) * math.Exp(-age)
 		s.rate[w] += part
 		s.weight[w] += part * float64(weight)
 	}

@@ -256,24 +256,25 @@ func (b *book) settle(at uint32) {
 	b.findHeavy(n)
 }
 
-// findHeavy takes the actors who weigh most out of a crowd. Whoever weighs
-// nothing, however many of them there are, displaces nobody.
+// findHeavy takes the actors who weigh most out of a throng.
 func (b *book) findHeavy(n *note) {
 	n.extra.heavy = nil
-	if len(n.acts) <= mostLens {
-		return
+	if len(n.acts) >= throng {
+		n.extra.heavy = b.heaviest(n.acts, n.author)
 	}
+}
+
+// heaviest are the actors who weigh most, at most mostLens. Whoever weighs
+// nothing, however many of them there are, displaces nobody.
+func (b *book) heaviest(acts []act, author uint32) []uint32 {
 	var all []uint32
-	for i, a := range n.acts {
-		if i == 0 || n.acts[i-1].actor != a.actor {
+	for i, a := range acts {
+		if a.actor != author && (i == 0 || acts[i-1].actor != a.actor) {
 			all = append(all, a.actor)
 		}
 	}
-	if len(all) <= mostLens {
-		return
-	}
 	slices.SortFunc(all, b.heavier)
-	n.extra.heavy = slices.Clone(all[:mostLens])
+	return slices.Clone(all[:min(len(all), mostLens)])
 }
 
 func (b *book) heavier(x, y uint32) int {
@@ -288,13 +289,11 @@ func (b *book) joinHeavy(at, actor uint32) {
 	}
 	heavy := n.extra.heavy
 	if heavy == nil {
-		if len(n.acts) > mostLens {
-			b.findHeavy(n)
-		}
+		b.findHeavy(n)
 		return
 	}
 	i, found := slices.BinarySearchFunc(heavy, actor, b.heavier)
-	if !found && i < mostLens {
+	if !found && i < mostLens && actor != n.author {
 		n.extra.heavy = slices.Insert(heavy[:min(len(heavy), mostLens-1)], i, actor)
 	}
 }

@@ -189,26 +189,33 @@ func (r *Reader) total(n Note, c *Counts) {
 // viewer follows; trust is summed over at most 64 actors, those who weigh most.
 func (r *Reader) look(n Note, lens *Lens, c *Counts) {
 	acts := n.inner.acts
-	var heavy []uint32
-	if n.inner.extra != nil {
-		heavy = n.inner.extra.heavy
-	}
+	few := len(acts) <= mostLens
 	for i := 0; i < len(acts); {
 		j := i + 1
 		for j < len(acts) && acts[j].actor == acts[i].actor {
 			j++
 		}
-		actor := acts[i].actor
-		if actor != n.Author {
-			r.lookAt(acts[i:j], lens, heavy == nil, c)
+		if acts[i].actor != n.Author {
+			r.lookAt(acts[i:j], lens, few, c)
 		}
 		i = j
 	}
-	for _, actor := range heavy {
-		if from, to := groupOf(acts, actor); actor != n.Author {
-			r.trustIn(shareOf(acts[from:to], r.now), lens.Trust(actor), c)
-		}
+	if few {
+		return
 	}
+	heavy := r.b.heavyOf(n.inner)
+	for _, actor := range heavy {
+		from, to := groupOf(acts, actor)
+		r.trustIn(shareOf(acts[from:to], r.now), lens.Trust(actor), c)
+	}
+}
+
+// heavyOf are the actors who weigh most, kept ready or picked now.
+func (b *book) heavyOf(n *note) []uint32 {
+	if n.extra != nil && n.extra.heavy != nil {
+		return n.extra.heavy
+	}
+	return b.heaviest(n.acts, n.author)
 }
 
 func (r *Reader) lookAt(group []act, lens *Lens, trust bool, c *Counts) {

@@ -37,8 +37,8 @@ func newWorld(t *testing.T, seed uint64, authors int) *world {
 	for range authors {
 		w.authors = append(w.authors, w.hex())
 	}
-	run(t, st.Run)
 	t.Cleanup(func() { st.Close() })
+	run(t, st.Run)
 	return w
 }
 

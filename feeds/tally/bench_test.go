@@ -1,0 +1,171 @@
+package tally
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"agora/relay/store"
+	"agora/relay/wire"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// crowdOf is a made-up relay: notes, keys, and acts that favour some notes as
+// they do in life (Zipf).
+type crowdOf struct {
+	r    *rand.Rand
+	zipf *rand.Zipf
+	keys int
+	ids  []Key
+	now  int64
+}
+
+func newCrowd(notes, keys int) *crowdOf {
+	r := rand.New(rand.NewPCG(1, 1))
+	c := &crowdOf{r: r, zipf: rand.NewZipf(r, 1.1, 20, uint64(notes-1)), keys: keys, now: time.Now().Unix()}
+	for i := range notes {
+		c.ids = append(c.ids, keyOf(1, i))
+	}
+	return c
+}
+
+func keyOf(space, i int) (k Key) {
+	binary.BigEndian.PutUint64(k[:], mix(uint64(i)*2654435761+uint64(space)<<40+1))
+	binary.BigEndian.PutUint64(k[8:], uint64(i))
+	k[31] = byte(space)
+	return k
+}
+
+func (c *crowdOf) note(i int) *statement {
+	author := keyOf(2, c.r.IntN(c.keys/4))
+	return &statement{event: c.ids[i], author: author, actor: author, created: uint32(c.now - int64(c.r.IntN(7*86400))),
+		note: &noted{kind: 1, sketch: c.r.Uint64() | 1}}
+}
+
+func (c *crowdOf) act(i int) *statement {
+	who := keyOf(2, c.r.IntN(c.keys))
+	return &statement{event: keyOf(3, i), author: who, actor: who, created: uint32(c.now - int64(c.r.IntN(7*86400))),
+		deeds: []deed{{action: Like, on: target{id: c.ids[c.zipf.Uint64()]}}}}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// fill makes a book of notes with acts each on average.
+func (c *crowdOf) fill(acts int) *book {
+	b := newBook()
+	b.actors.trust = trust
+	for i := range c.ids {
+		b.put(c.note(i))
+	}
+	for i := range acts {
+		b.put(c.act(i))
+	}
+	return b
+}
+
+func TestMemoryStaysWithin250BytesANoteAnd12AnActor(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector's own memory is not ours")
+	}
+	for _, size := range []struct{ notes, acts, keys int }{{100_000, 200_000, 40_000}, {100_000, 1_000_000, 40_000}, {50_000, 1_000_000, 40_000}} {
+		c := newCrowd(size.notes, size.keys)
+		before := heap()
+		b := c.fill(size.acts)
+		used := heap() - before
+		want := 250*int64(b.live) + 12*int64(b.acts)
+		t.Logf("%d notes, %d acts, %d keys: %d bytes, of %d allowed: %.0f %%", b.live, b.acts, len(b.actors.list), used, want, 100*float64(used)/float64(want))
+		if used > want {
+			t.Errorf("%d notes with %d acts take %d bytes, allowed %d", b.live, b.acts, used, want)
+		}
+		runtime.KeepAlive(b)
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	c := newCrowd(100_000, 40_000)
+	book := c.fill(500_000)
+	i := 500_000
+	for b.Loop() {
+		book.put(c.act(i))
+		i++
+	}
+}
+
+func BenchmarkDrop(b *testing.B) {
+	c := newCrowd(100_000, 40_000)
+	book := c.fill(500_000)
+	var acts []*statement
+	for b.Loop() {
+		b.StopTimer()
+		s := c.act(1_000_000 + len(acts))
+		acts = append(acts, s)
+		book.put(s)
+		b.StartTimer()
+		book.drop(removal{event: s.event, author: s.author, kind: kindReaction})
+	}
+}
+
+func BenchmarkCounts2000(b *testing.B) {
+	c := newCrowd(100_000, 40_000)
+	book := c.fill(1_000_000)
+	r := &Reader{book, moment32(c.now)}
+	lens := &Lens{Trust: func(a uint32) float32 { return float32(a&15) / 16 }, Follows: func(a uint32) bool { return a%100 == 0 }, Self: NoPlace}
+	for b.Loop() {
+		i := 0
+		for n := range r.Recent {
+			r.Counts(n, lens)
+			if i++; i == 2000 {
+				break
+			}
+		}
+	}
+}
+
+// eventsOf writes a log of real shape: kinds 1 and 7.
+func (c *crowdOf) log(b testing.TB, st *store.Store, events int) {
+	ctx := b.Context()
+	hexOf := func(k Key) string { return fmt.Sprintf("%x", k[:]) }
+	for i := range events {
+		ev := &nostr.Event{ID: hexOf(keyOf(4, i)), PubKey: hexOf(keyOf(2, c.r.IntN(c.keys))), Kind: 7, Content: "+",
+			CreatedAt: nostr.Timestamp(c.now - int64(c.r.IntN(7*86400))), Sig: hexOf(keyOf(5, i)) + hexOf(keyOf(6, i))}
+		ev.Tags = nostr.Tags{{"e", hexOf(c.ids[c.zipf.Uint64()])}, {"p", hexOf(keyOf(2, c.r.IntN(c.keys)))}}
+		if i < len(c.ids) {
+			ev.ID, ev.Kind, ev.Tags = hexOf(c.ids[i]), 1, nostr.Tags{}
+			ev.Content = "the quick brown fox jumps over the lazy dog, and number " + fmt.Sprint(i) + " said: that was a fine day to go out and see what else there is in this world of ours"
+		}
+		if err := st.Submit(ctx, store.Entry{Event: ev, JSON: wire.AppendEvent(nil, ev)}, func(store.Result, error) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestMillionEvents is measured by hand: AGORA_MILLION=1 go test -run Million.
+func TestMillionEventsAreReadInTime(t *testing.T) {
+	if os.Getenv("AGORA_MILLION") == "" {
+		t.Skip("writes a million events; set AGORA_MILLION=1")
+	}
+	w := newWorld(t, 1, 1)
+	c := newCrowd(100_000, 40_000)
+	c.log(t, w.store, 1_000_000)
+	w.append(w.event(1, w.authors[0], "last"))
+	path := filepath.Join(t.TempDir(), "snapshot")
+	for _, how := range []string{"rebuilt from the log", "restored from its snapshot"} {
+		begin := time.Now()
+		stop := w.start(Config{Snapshot: path})
+		<-w.tally.Built()
+		t.Logf("%s: %v for %+v", how, time.Since(begin), w.tally.Stats())
+		stop()
+	}
+}
