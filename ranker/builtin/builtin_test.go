@@ -1,0 +1,78 @@
+package builtin
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"agora/ranker"
+)
+
+func TestEveryListingHasItsFileAndItsDigest(t *testing.T) {
+	source := NewSource()
+	slugs := make(map[string]bool)
+	for _, r := range Rankers() {
+		if slugs[r.Slug] {
+			t.Errorf("%s is listed twice", r.Slug)
+		}
+		slugs[r.Slug] = true
+		model, err := source.Model(t.Context(), r.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ranker.Sum(model); got != r.Digest {
+			t.Errorf("%s: the file has digest %s, the listing says %s: run make models", r.Slug, got, r.Digest)
+		}
+		if r.Name == "" || r.About == "" || r.Licence == "" {
+			t.Errorf("%s: an empty name, text or licence", r.Slug)
+		}
+	}
+	for _, r := range Rankers() {
+		if r.Fallback != "" && !slugs[r.Fallback] {
+			t.Errorf("%s falls back to %q, which is not listed", r.Slug, r.Fallback)
+		}
+	}
+}
+
+func TestFallbacksEnd(t *testing.T) {
+	next := make(map[string]string)
+	for _, r := range Rankers() {
+		next[r.Slug] = r.Fallback
+	}
+	for slug := range next {
+		at := slug
+		for range len(next) + 1 {
+			at = next[at]
+		}
+		if at != "" {
+			t.Errorf("the fallbacks of %s go in a circle", slug)
+		}
+	}
+}
+
+func TestEveryKnobIsReadByItsModelAndItsDefaultIsAllowed(t *testing.T) {
+	source := NewSource()
+	for _, r := range Rankers() {
+		model, err := source.Model(t.Context(), r.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Count(model, []byte("knob.")) > 0 != (len(r.Knobs) > 0) {
+			t.Errorf("%s: the listing's knobs are not those of the model", r.Slug)
+		}
+		for _, k := range r.Knobs {
+			if !bytes.Contains(model, []byte("knob."+k.Name)) {
+				t.Errorf("%s: the model does not read the knob %s", r.Slug, k.Name)
+			}
+			if k.Min >= k.Max || k.Default < k.Min || k.Default > k.Max {
+				t.Errorf("%s: knob %s: default %v in %v … %v", r.Slug, k.Name, k.Default, k.Min, k.Max)
+			}
+		}
+	}
+}
+
+func TestAStrangersDigestIsNotServed(t *testing.T) {
+	if _, err := NewSource().Model(t.Context(), ranker.Digest{1}); !errors.Is(err, ranker.ErrNotAdmitted) {
+		t.Errorf("error %v", err)
+	}
+}
