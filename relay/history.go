@@ -39,6 +39,7 @@ type asking struct {
 	now    int64                 // unix seconds
 	rows   int                   // sent
 	sent   map[store.ID]struct{} // what other than the log has sent; nil: nothing
+	still  []int                 // filters whose pages nothing live follows
 	broken error                 // the connection is
 }
 
@@ -81,17 +82,23 @@ func together(hints []wire.Hint) wire.Hint {
 // elsewhere answers the filters that are not the log's: sources' and
 // searches. It returns the others, each with its limit.
 func (a *asking) elsewhere(ctx context.Context) (plain []nostr.Filter, hints []wire.Hint, err error) {
-	for _, f := range a.sub.filters {
+	for i, f := range a.sub.filters {
+		written := f
 		f.Limit = a.limit(f)
-		page, mine, err := a.s.r.fromSource(ctx, a.s.door, a.s.viewer(), f)
+		page, mine, err := a.s.r.fromSource(ctx, a.s.door, a.s.viewer(), f, written)
 		switch {
 		case err != nil:
 			return nil, nil, err
 		case mine:
+			if page.Still {
+				a.still = append(a.still, i)
+			}
 			err = a.sendPage(page)
 			hints = append(hints, page.Hint)
 		case f.Limit == 0:
 			hints = append(hints, wire.NoHint)
+		case f.Search != "" && a.s.r.search == nil:
+			err = &notAnswered{admit.Unsupported, "search is not enabled here"}
 		case f.Search != "":
 			var h wire.Hint
 			h, err = a.fromSearch(ctx, f)

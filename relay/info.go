@@ -97,7 +97,7 @@ func (r *Relay) overrule(doc *Document) {
 // are merely stored are not its doing.
 func (r *Relay) nips() []int {
 	list := []int{1, 9, 11, 13, 17, 40, 42, 45, 59, 62, 67, 70}
-	if r.search != nil {
+	if r.search != nil || len(r.sources) > 0 {
 		list = append(list, 50)
 	}
 	if r.negentropy() {
@@ -113,7 +113,29 @@ func (r *Relay) nips() []int {
 	return list
 }
 
-func (r *Relay) serveInfo(w http.ResponseWriter, req *http.Request) {
+// infoBehind is the document of a door: what about leaves empty is as on the
+// root.
+func (r *Relay) infoBehind(door Door, about About) Document {
+	doc := r.Info()
+	if door == "/" {
+		return doc
+	}
+	for _, field := range []struct {
+		of   *string
+		says string
+	}{
+		{&doc.Name, about.Name}, {&doc.Description, about.Description}, {&doc.Icon, about.Icon}, {&doc.Banner, about.Banner},
+		{&doc.PubKey, about.PubKey}, {&doc.Self, about.Self}, {&doc.Contact, about.Contact}, {&doc.Software, about.Software},
+		{&doc.Version, about.Version}, {&doc.TermsOfService, about.TermsOfService},
+	} {
+		if field.says != "" {
+			*field.of = field.says
+		}
+	}
+	return doc
+}
+
+func (r *Relay) serveInfo(w http.ResponseWriter, req *http.Request, door Door, about About) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Headers", "*, Authorization") // a star does not cover Authorization
@@ -129,7 +151,7 @@ func (r *Relay) serveInfo(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "the relay's document is for reading", http.StatusMethodNotAllowed)
 		return
 	}
-	body, err := json.Marshal(r.Info())
+	body, err := json.Marshal(r.infoBehind(door, about))
 	if err != nil { // it is made of strings and numbers
 		http.Error(w, "the document could not be written", http.StatusInternalServerError)
 		return
@@ -138,9 +160,10 @@ func (r *Relay) serveInfo(w http.ResponseWriter, req *http.Request) {
 	_, _ = w.Write(body) // the client may have gone
 }
 
-// fromSource asks the sources for one filter. Invitations (NIP-43) are made
-// on the spot.
-func (r *Relay) fromSource(ctx context.Context, door Door, v viewer, f nostr.Filter) (page Page, mine bool, err error) {
+// fromSource asks the sources for one filter as the client wrote it; f is the
+// same with the limit that holds here. Invitations (NIP-43) are made on the
+// spot.
+func (r *Relay) fromSource(ctx context.Context, door Door, v viewer, f, written nostr.Filter) (page Page, mine bool, err error) {
 	if r.manage != nil {
 		if page, mine, err = r.manage.selectInvite(v, f); mine || err != nil {
 			return page, mine, err
@@ -151,7 +174,10 @@ func (r *Relay) fromSource(ctx context.Context, door Door, v viewer, f nostr.Fil
 		who = v[0]
 	}
 	for _, src := range r.sources {
-		if page, mine, err = src.Select(ctx, door, who, f); mine || err != nil {
+		if page, mine, err = src.Select(ctx, door, who, written); mine || err != nil {
+			if err == nil && page.Refusal != nil {
+				err = &notAnswered{page.Refusal.Prefix, page.Refusal.Text}
+			}
 			return page, mine, err
 		}
 	}

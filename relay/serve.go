@@ -18,10 +18,16 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// ServeHTTP answers on the root path: a websocket, the NIP-11 document, the
-// management API, or the landing page. Any other path is not found.
+// ServeHTTP answers on the root path and the doors that Parts.Paths knows: a
+// websocket, the NIP-11 document, the management API, or the landing page. Any
+// other path is not found.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if req.URL.Path != "/" {
+	door := doorOf(req)
+	about, known := r.cfg.About, door == "/"
+	if !known && r.paths != nil {
+		about, known = r.paths.Presence(door)
+	}
+	if !known {
 		http.NotFound(w, req)
 		return
 	}
@@ -35,12 +41,21 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case req.Method == http.MethodPost && r.manage != nil && mediaType(req) == "application/nostr+json+rpc":
 		r.manage.ServeHTTP(w, req)
 	case strings.Contains(req.Header.Get("Accept"), "application/nostr+json"), req.Method == http.MethodOptions:
-		r.serveInfo(w, req)
+		r.serveInfo(w, req, door, about)
 	case r.landing != nil:
 		r.landing.ServeHTTP(w, req)
 	default:
 		http.NotFound(w, req)
 	}
+}
+
+// doorOf is the path a request came by. Behind the root it carries the query,
+// which may say more about what is wanted there.
+func doorOf(req *http.Request) Door {
+	if req.URL.Path == "/" || req.URL.RawQuery == "" {
+		return Door(req.URL.Path)
+	}
+	return Door(req.URL.Path + "?" + req.URL.RawQuery)
 }
 
 func mediaType(req *http.Request) string {
@@ -149,7 +164,7 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, ip netip.Addr)
 		r.turnAway(w, http.StatusTooManyRequests, "address", "too many connections from your address")
 		return
 	}
-	s := &session{r: r, door: Door(req.URL.Path), ip: ip, exempt: exempt, host: req.Host, challenge: newChallenge(), place: place}
+	s := &session{r: r, door: doorOf(req), ip: ip, exempt: exempt, host: req.Host, challenge: newChallenge(), place: place}
 	if no := r.sessions.enter(s, lim.Budget.TotalConnections); no != "" {
 		place.leave(false)
 		r.turnAway(w, http.StatusServiceUnavailable, "full", no)

@@ -22,6 +22,7 @@ type sub struct {
 	filters []nostr.Filter
 	ctx     context.Context
 	cancel  context.CancelFunc
+	still   []int // filters that speak of no event to come; owned by the answerer
 
 	// Guarded by s.link.mu.
 	gone   bool      // closed or replaced: nothing more is sent
@@ -137,6 +138,11 @@ func (s *session) answerReq(sb *sub) error {
 		s.drop(sb)
 		return s.closedFor(sb.id, err)
 	}
+	if len(a.still) > 0 {
+		sb.still = a.still
+		s.r.live.remove(sb)
+		s.r.live.add(sb)
+	}
 	if err := s.tell(wire.AppendEOSE(nil, sb.id, hint)); err != nil {
 		return err
 	}
@@ -215,8 +221,8 @@ func matchesAny(filters []nostr.Filter, rec *store.Record) bool {
 // neither does a filter that nothing can match.
 func (sb *sub) liveFilters() []nostr.Filter {
 	live := make([]nostr.Filter, 0, len(sb.filters))
-	for _, f := range sb.filters {
-		if f.Search == "" {
+	for i, f := range sb.filters {
+		if f.Search == "" && !slices.Contains(sb.still, i) {
 			live = append(live, f)
 		}
 	}

@@ -76,7 +76,7 @@ func (r *Relay) mayAsk(filters []nostr.Filter, v viewer, lim *limits) (admit.Pre
 		return admit.Blocked, "this asks for too many combinations of authors, kinds and tags at once: ask in parts"
 	}
 	for _, f := range filters {
-		if f.Search != "" && r.search == nil {
+		if f.Search != "" && r.search == nil && len(r.sources) == 0 {
 			return admit.Unsupported, "search is not enabled here"
 		}
 		if len(v) == 0 && len(f.Kinds) > 0 && !slices.ContainsFunc(f.Kinds, r.public) {
