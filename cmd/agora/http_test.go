@@ -179,7 +179,7 @@ func TestLandingPageIsAllowedByItsOwnPolicyAndEscapes(t *testing.T) {
 		cfg.Terms = "javascript:alert(1)"
 		cfg.PublicURLs = []string{"wss://relay.example/"}
 	})
-	resp, body := fetch(t, s.at.page)
+	resp, body := fetch(t, s.at.page+"/about")
 	style := between(t, body, "<style>", "</style>")
 	sum := sha256.Sum256([]byte(style))
 	policy := resp.Header.Get("Content-Security-Policy")

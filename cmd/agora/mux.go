@@ -11,7 +11,9 @@ import (
 
 // doors are the handlers of one relay by path; nil ones are not there.
 type doors struct {
-	relay   http.Handler // "/": websocket, NIP-11, NIP-86, landing page
+	relay   http.Handler // "/": websocket, NIP-11, NIP-86, the web client
+	about   http.Handler // /about: what the relay is, for people
+	web     http.Handler // /assets/: the web client's files
 	graph   http.Handler // /v1/graph/…
 	bring   http.Handler // POST /v1/graph/{npub}/bring
 	export  http.Handler // /v1/export
@@ -27,6 +29,8 @@ const streamStall = 30 * time.Second
 func (d doors) mux(metricsElsewhere bool) http.Handler {
 	m := http.NewServeMux()
 	m.Handle("/{$}", d.relay)
+	handle(m, "/about", d.about)
+	handle(m, "/assets/", d.web)
 	handle(m, "/v1/graph/", d.graph)
 	m.Handle("/v1/graph", http.NotFoundHandler()) // no redirect
 	handle(m, "/v1/graph/{npub}/bring", d.bring)

@@ -46,7 +46,7 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 	if err := s.openDoors(c); err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
-	with := relay.Parts{Landing: page}
+	with := relay.Parts{Landing: s.parts.doors.openWeb(c.log, page)}
 	if s.parts.search != nil {
 		with.Search = s.parts.search
 	}
