@@ -71,6 +71,11 @@ type Config struct {
 	BatchEvents int      `toml:"batch_events" unit:"events" help:"most events in one synced commit"`
 	BatchWait   Duration `toml:"batch_wait" unit:"time" help:"how long a commit waits for more events to join it"`
 
+	Runtime   string   `toml:"onnxruntime" group:"Models that rank" unit:"file" help:"libonnxruntime.so.1, of version 1.30.0 or later; empty: the one next to the program; without one, feeds show their fallback"`
+	Device    string   `toml:"device" unit:"auto, cuda, webgpu or cpu" help:"what models compute on; auto takes the first that works (agora ranker devices)"`
+	Models    []string `toml:"models" unit:"ONNX files" help:"models that may run beside those that come with the program"`
+	ModelTime Duration `toml:"model_time" unit:"time" help:"longest time for one page's scores, waiting included; then the page is the feed's fallback"`
+
 	Search        bool     `toml:"search" group:"Projections of the log" unit:"true or false" help:"keep a word index and answer NIP-50 searches"`
 	HTTPExport    bool     `toml:"http_export" unit:"true or false" help:"answer GET /v1/export with what anyone may read, as JSON lines"`
 	SearchDisk    Size     `toml:"search_disk" unit:"bytes" help:"disk budget of the word index; above it the oldest events leave the index"`
@@ -126,6 +131,9 @@ func defaults() Config {
 		MapSize:     1 << 40,
 		BatchEvents: 256,
 		BatchWait:   Duration{5 * time.Millisecond},
+
+		Device:    "auto",
+		ModelTime: Duration{250 * time.Millisecond},
 
 		Search:        true,
 		HTTPExport:    true,

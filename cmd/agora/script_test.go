@@ -39,6 +39,15 @@ func TestCommands(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REAL", real)
+			for name, path := range map[string]string{
+				"DOCS": "../../docs", "MODELS": "../../ranker/onnx/testdata", "ORT": "../../bin/libonnxruntime.so.1",
+			} {
+				abs, err := filepath.Abs(path)
+				if err != nil {
+					return err
+				}
+				e.Setenv(name, abs)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"agora/ranker/onnx"
 )
 
 // validate finds what is wrong with the settings before anything is touched.
@@ -43,6 +45,9 @@ func (cfg Config) validate() error {
 	}
 	if _, _, err := newLogger(cfg); err != nil {
 		return err
+	}
+	if _, err := onnx.ParseDevice(cfg.Device); err != nil {
+		return fmt.Errorf("device: %w", err)
 	}
 	_, err := parseRetention(cfg.Retention)
 	return err
