@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -178,8 +179,13 @@ func runRankerCheck(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", cmd.Args().First(), err)
 	}
-	defer session.Close()
-	tellInputs(out, session)
+	return errors.Join(checkSession(ctx, out, session, knobs), session.Close())
+}
+
+func checkSession(ctx context.Context, out io.Writer, session ranker.Session, knobs map[string]float32) error {
+	if err := tellInputs(out, session); err != nil {
+		return err
+	}
 	findings, err := ranker.Check(ctx, session, knobs)
 	if err != nil {
 		return err
@@ -201,7 +207,7 @@ func parseKnobs(words []string) (map[string]float32, error) {
 }
 
 // tellInputs prints what the model declares, beside the catalogue.
-func tellInputs(out io.Writer, session ranker.Session) {
+func tellInputs(out io.Writer, session ranker.Session) error {
 	known := make(map[string]catalogue.Feature)
 	for _, f := range catalogue.Catalogue() {
 		known[f.Name] = f
@@ -217,10 +223,13 @@ func tellInputs(out io.Writer, session ranker.Session) {
 		fmt.Fprintf(table, "  %s\t%s[%s]\t%s\t%s\n", in.Name, in.Type, f.Shape, f.Tier, f.Definition)
 	}
 	fmt.Fprintf(out, "inputs %d, privacy tier %s\n", len(session.Inputs()), top)
-	table.Flush()
-	if s, ok := session.(*onnx.Session); ok {
-		fmt.Fprintf(out, "runs on %s %s\n", s.Device(), s.Note())
+	if err := table.Flush(); err != nil {
+		return err
 	}
+	if s, ok := session.(*onnx.Session); ok {
+		fmt.Fprintln(out, strings.TrimSpace(fmt.Sprintf("runs on %s %s", s.Device(), s.Note())))
+	}
+	return nil
 }
 
 func tellFindings(out io.Writer, findings []ranker.Finding) error {

@@ -97,7 +97,7 @@ func (p probes) webgpu() Found {
 	f := Found{Device: WebGPU, Detail: "any GPU through Vulkan"}
 	adapters, err := p.adapters()
 	if err == nil && len(adapters) == 0 {
-		err = errors.New("Vulkan names no adapter")
+		err = errors.New("no adapter among the Vulkan drivers")
 	}
 	if err != nil {
 		f.Why = oneLine(err)

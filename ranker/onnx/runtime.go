@@ -134,9 +134,8 @@ func (r *Runtime) try(d Device) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
 	_, err = s.trial(context.Background(), 3)
-	return err
+	return errors.Join(err, s.Close())
 }
 
 // Load makes a session of an admitted model. Making one cannot be interrupted.
