@@ -141,7 +141,7 @@ func (c *checker) indexed(rec *Record, p *parsed, ev *nostr.Event) error {
 	if p.expires != 0 {
 		single = append(single, single[0])
 		last := &single[len(single)-1]
-		last.name, last.dbi, last.key, last.value = "expiry", t.expiry, append(posKey(Pos(p.expires)), key...), nil
+		last.name, last.dbi, last.key, last.value = "expiry", t.expiry, append(posKey(Pos(p.expires)), key...), []byte(present)
 	}
 	for _, r := range single {
 		c.rows[r.dbi]++
@@ -150,7 +150,7 @@ func (c *checker) indexed(rec *Record, p *parsed, ev *nostr.Event) error {
 		if ignoreNotFound(err) != nil {
 			return err
 		}
-		if err != nil || !bytes.Equal(v, r.value) && len(r.value) > 0 {
+		if err != nil || !bytes.Equal(v, r.value) {
 			c.rep.problem("event %s at %d: its row in index %s is missing or points elsewhere", ev.ID, rec.Pos, r.name)
 		}
 	}
@@ -245,7 +245,7 @@ func rowPos(k, v []byte) (Pos, bool) {
 	case entrySize:
 		e := entry(v)
 		return e.pos(), true
-	case 0:
+	case len(present):
 		if len(k) == 16 { // expiry
 			return Pos(binary.BigEndian.Uint64(k[8:])), true
 		}

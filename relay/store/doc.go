@@ -48,7 +48,7 @@
 //	setitem    number, created_at, id -> nothing
 //	meta, job  small durable values; bulk removals not yet through
 //
-// An entry is 24 bytes: ^created_at, the first 8 bytes of the id, pos; so that
+// An entry is 18 bytes: ^created_at, the first bytes of the id, pos, 6 each; so that
 // ascending order is created_at descending, ties by lowest id. A tag value of
 // 64 lower-case hex digits is kept as 32 bytes, one of up to 200 bytes as it
 // is, a longer one as its SHA-256.

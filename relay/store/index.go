@@ -13,33 +13,59 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-const entrySize = 24
+// An entry's three fields have 6 bytes each.
+const (
+	fieldSize = 6
+	entrySize = 3 * fieldSize
+	maxField  = 1<<(8*fieldSize) - 1
+)
 
-// entry is one row of a run: ^created_at, id[:8], pos. Ascending byte order is
-// created_at descending, ties by lowest id.
+// MaxCreatedAt is the latest created_at, in seconds since 1970, that the store
+// takes: some nine million years from now.
+const MaxCreatedAt = maxField
+
+// entry is one row of a run: ^created_at, the first bytes of the id, pos.
+// Ascending byte order is created_at descending, ties by lowest id.
 type entry [entrySize]byte
 
 func makeEntry(created int64, id ID, pos Pos) (e entry) {
-	binary.BigEndian.PutUint64(e[:8], ^uint64(created))
-	copy(e[8:16], id[:8])
-	binary.BigEndian.PutUint64(e[16:], uint64(pos))
+	putField(e[:], ^uint64(min(created, MaxCreatedAt)))
+	copy(e[fieldSize:], id[:fieldSize])
+	putField(e[2*fieldSize:], uint64(pos))
 	return e
 }
 
-func (e *entry) created() int64 { return int64(^binary.BigEndian.Uint64(e[:8])) }
-func (e *entry) pos() Pos       { return Pos(binary.BigEndian.Uint64(e[16:])) }
+func putField(b []byte, n uint64) {
+	var full [8]byte
+	binary.BigEndian.PutUint64(full[:], n)
+	copy(b[:fieldSize], full[8-fieldSize:])
+}
+
+func field(b []byte) uint64 {
+	var full [8]byte
+	copy(full[8-fieldSize:], b[:fieldSize])
+	return binary.BigEndian.Uint64(full[:])
+}
+
+func (e *entry) created() int64 { return int64(^field(e[:]) & maxField) }
+func (e *entry) pos() Pos       { return Pos(field(e[2*fieldSize:])) }
 
 func (e *entry) less(o *entry) bool { return bytes.Compare(e[:], o[:]) < 0 }
 
 // sameSlot reports whether two entries tie in created_at and the id bytes that
 // the entry carries; only the records can order them then.
-func (e *entry) sameSlot(o *entry) bool { return bytes.Equal(e[:16], o[:16]) }
+func (e *entry) sameSlot(o *entry) bool { return bytes.Equal(e[:2*fieldSize], o[:2*fieldSize]) }
 
 // following is the smallest entry after e.
 func (e entry) following() entry {
-	binary.BigEndian.PutUint64(e[16:], binary.BigEndian.Uint64(e[16:])+1)
+	putField(e[2*fieldSize:], uint64(e.pos())+1)
 	return e
 }
+
+// present is the value of a row whose key says all. It is not empty because
+// an empty value's address may be the end of its page, which the LMDB binding
+// touches, and which may be the end of the file.
+const present = "\x01"
 
 func posKey(p Pos) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), uint64(p)) }
 
@@ -179,7 +205,7 @@ func (t *tables) parse(ev *nostr.Event) (p parsed, err error) {
 	if !decodeHex(p.id[:], ev.ID) || !decodeHex(p.pubkey[:], ev.PubKey) {
 		return p, fmt.Errorf("event %q by %q: id and pubkey must be 64 lower-case hex digits", ev.ID, ev.PubKey)
 	}
-	if ev.Kind < 0 || ev.Kind > 65535 || ev.CreatedAt < 0 {
+	if ev.Kind < 0 || ev.Kind > 65535 || ev.CreatedAt < 0 || ev.CreatedAt > MaxCreatedAt {
 		return p, fmt.Errorf("event %s: kind %d or created_at %d is out of range", ev.ID, ev.Kind, ev.CreatedAt)
 	}
 	p.created, p.kind = int64(ev.CreatedAt), ev.Kind

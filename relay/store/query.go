@@ -233,7 +233,7 @@ func (q *query) next(cs *cursors, fast bool) (group []Record, more bool, err err
 			}
 		}
 	}
-	binary.BigEndian.PutUint64(slot[16:], math.MaxUint64)
+	putField(slot[2*fieldSize:], maxField)
 	q.last, q.begun = slot, true
 	q.group = group
 	if len(group) > 1 && !fast {

@@ -123,7 +123,7 @@ func (r *run) seekCreated(cs *cursors, from entry) error {
 	// The key that sorts just above every key of from's slot or newer: keys
 	// hold the complement of the id, so the lowest id is the highest key.
 	bound := binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(from.created()))
-	for _, b := range from[8:16] {
+	for _, b := range from[fieldSize : 2*fieldSize] {
 		bound = append(bound, ^b)
 	}
 	for len(bound) < 40 {
@@ -142,7 +142,7 @@ func (r *run) seekCreated(cs *cursors, from entry) error {
 			return errDamaged
 		}
 		var id ID
-		for i := range 8 {
+		for i := range fieldSize {
 			id[i] = ^k[8+i]
 		}
 		e := makeEntry(int64(binary.BigEndian.Uint64(k)), id, Pos(binary.BigEndian.Uint64(v)))

@@ -264,7 +264,7 @@ func (st *sets) item(txn *lmdb.Txn, d *setDef, c setChange) error {
 		return nil
 	}
 	if c.add {
-		return txn.Put(st.s.t.setitem, setRow(d.Number, c.key), nil, 0)
+		return txn.Put(st.s.t.setitem, setRow(d.Number, c.key), []byte(present), 0)
 	}
 	return ignoreNotFound(txn.Del(st.s.t.setitem, setRow(d.Number, c.key), nil))
 }

@@ -210,7 +210,7 @@ func (w *writer) take(c taking, p *parsed) error {
 	if err := w.txn.Put(w.s.t.claim, c.key[:], now.bytes(), 0); err != nil {
 		return err
 	}
-	return w.txn.Put(w.s.t.claim, append(append([]byte{}, p.id[:]...), c.key[:]...), nil, 0)
+	return w.txn.Put(w.s.t.claim, append(append([]byte{}, p.id[:]...), c.key[:]...), []byte(present), 0)
 }
 
 // insert writes the record and every index row.
@@ -240,7 +240,7 @@ func (w *writer) insert(e *Entry, p *parsed) (Pos, error) {
 		}
 	}
 	if p.expires != 0 {
-		if err := w.txn.Put(t.expiry, append(posKey(Pos(p.expires)), key...), nil, 0); err != nil {
+		if err := w.txn.Put(t.expiry, append(posKey(Pos(p.expires)), key...), []byte(present), 0); err != nil {
 			return 0, err
 		}
 	}

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"errors"
-	"math"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -13,6 +12,10 @@ import (
 // mostUnknown bounds the keys of an event that we do not know; they are
 // dropped, and compared with each other for duplicates.
 const mostUnknown = 32
+
+// MaxCreatedAt is the latest created_at that is read, in seconds since 1970:
+// some nine million years from now, and within what the store's keys hold.
+const MaxCreatedAt = 1<<48 - 1
 
 // ParseEvent reads one event and returns it with its canonical record. The
 // shape is checked, id and signature are not. The error is a *BadMessage.
@@ -135,7 +138,7 @@ func (s *scanner) field(ev *nostr.Event, bit uint8, lim Limits) (err error) {
 		ev.Sig, err = s.hexString("sig", 128)
 	case hasCreatedAt:
 		var n int64
-		n, err = s.integer("created_at", 0, math.MaxInt64)
+		n, err = s.integer("created_at", 0, MaxCreatedAt)
 		ev.CreatedAt = nostr.Timestamp(n)
 	case hasKind:
 		var n int64
