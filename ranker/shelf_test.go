@@ -293,6 +293,32 @@ func TestOnlyTheMostRecentModelsAreKept(t *testing.T) {
 	}
 }
 
+func TestCloseLeavesARunToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, r := files{}, &fake{}
+		s, d := shelf(t, Config{Runtime: r, Models: f}), add(f, "late") // runs until its budget ends
+		done := make(chan error)
+		go func() {
+			_, err := s.Score(t.Context(), d, batch(1))
+			done <- err
+		}()
+		synctest.Wait()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if r.open.Load() != 1 {
+			t.Error("closed under its user")
+		}
+		if err := <-done; Reason(err) != "late" {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if r.open.Load() != 0 {
+			t.Error("never closed")
+		}
+	})
+}
+
 func TestDigestsAreReadAsTheyAreWritten(t *testing.T) {
 	d := Sum([]byte("x"))
 	text, err := d.MarshalText()

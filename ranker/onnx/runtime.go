@@ -172,11 +172,20 @@ func (r *Runtime) Load(ctx context.Context, model []byte) (ranker.Session, error
 func (r *Runtime) move(ctx context.Context, onCPU *Session, model []byte, graph *Graph, digest ranker.Digest) *Session {
 	gpu, err := r.open(model, graph, r.device)
 	if err == nil {
-		if err = agree(ctx, onCPU, gpu); err == nil {
-			gpu.isolated = onCPU.isolated
-			onCPU.discard(r.cfg.Logger)
-			return gpu
-		}
+		err = agree(ctx, onCPU, gpu)
+	}
+	return r.keep(onCPU, gpu, err, digest)
+}
+
+// keep is the session on the GPU when nothing speaks against it, and closes
+// the other.
+func (r *Runtime) keep(onCPU, gpu *Session, err error, digest ranker.Digest) *Session {
+	if err == nil {
+		gpu.isolated = onCPU.isolated
+		onCPU.discard(r.cfg.Logger)
+		return gpu
+	}
+	if gpu != nil {
 		gpu.discard(r.cfg.Logger)
 	}
 	onCPU.note = fmt.Sprintf("pinned to the CPU: on %s %s", r.device, oneLine(err))
