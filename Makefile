@@ -19,7 +19,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # libsecp256k1 and LMDB are C, compiled by gcc on the way
 export CGO_ENABLED := 1
 
-.PHONY: run build test test-go test-node check bench fuzz tools clean onnxruntime
+.PHONY: run build test test-go test-node check bench fuzz tools clean onnxruntime test-webgpu
 
 run: build
 	@echo "starting the relay; Ctrl-C stops it"
@@ -30,7 +30,7 @@ build: tools
 	@echo "building bin/agora (the first time also fetches and compiles what it needs: some minutes)"
 	@$(GO) build -tags $(TAGS) -o bin/agora ./cmd/agora
 
-test: test-go test-node
+test: test-go test-node test-webgpu
 
 test-go: tools onnxruntime
 	$(GO) test -race -tags $(TAGS) -timeout 30m $(PKGS)
@@ -41,6 +41,10 @@ test-node: build
 		echo "nostr-tools against bin/agora"; \
 		cd test/nostr-tools && npm ci --no-audit --no-fund && npm test; \
 	fi
+
+# models on a GPU's path, through Mesa's software Vulkan where Debian gives it
+test-webgpu: tools onnxruntime
+	@GO="$(GO)" ./.ci/webgpu-test
 
 check: tools
 	@echo "gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); \
