@@ -296,18 +296,28 @@ func cut(list []*nostr.Event, limit int) ([]*nostr.Event, Hint) {
 // content are the kinds of what people write to be read: notes, threads,
 // pictures, videos, voices, polls, articles, comments and the like.
 var content = []int{
-	1, 6, 11, 16, 20, 21, 22, 42, 64, 1063, 1068, 1111, 1222, 1244, 1311, 1617, 1618, 1619, 1621, 1622, 1808, 2003, 2004, 6969,
-	9041, 9802, 30023, 30040, 30041, 30296, 30297, 30311, 30312, 30313, 30402, 30403, 30617, 30818, 31337, 31922, 31923, 34139,
-	34235, 34236, 34550, 36787,
+	1, 6, 11, 16, 20, 21, 22, 42, 1063, 1068, 1111, 1222, 1244, 1808, 2003, 6969, 9802, 30023, 30311, 30402, 30818, 31337, 31922, 31923, 34235, 34236,
+}
+
+// apart are the kinds that a client asks for when it does not want a feed:
+// profiles, reactions, what is private, lists and machinery. Numbers in pairs,
+// first and last.
+var apart = [][2]int{
+	{0, 0}, {3, 5}, {7, 8}, {13, 15}, {17, 17}, {62, 62}, {1018, 1018}, {1059, 1060}, {1984, 1986}, {5000, 7000}, {9000, 9030}, {9734, 9735},
+	{10000, 29999}, {30000, 30010}, {30078, 30078}, {30382, 30385}, {31989, 31990}, {31890, 31890}, {32190, 32191},
 }
 
 // wantsPage reports whether a filter asks for content in general, and not for
-// certain events, answers to something, or profiles.
+// certain events, answers to something, or profiles. Clients name long lists of
+// kinds, so one that we do not know does no harm beside one that is content.
 func wantsPage(f nostr.Filter) bool {
-	if f.IDs != nil || len(f.Tags) > 0 || f.Kinds != nil && len(f.Kinds) == 0 || f.Authors != nil && len(f.Authors) == 0 {
+	if f.IDs != nil || len(f.Tags) > 0 || f.Authors != nil && len(f.Authors) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(f.Kinds, func(k int) bool { return !slices.Contains(content, k) })
+	other := slices.ContainsFunc(f.Kinds, func(k int) bool {
+		return !slices.Contains(content, k) && slices.ContainsFunc(apart, func(r [2]int) bool { return k >= r[0] && k <= r[1] })
+	})
+	return f.Kinds == nil || !other && slices.ContainsFunc(f.Kinds, func(k int) bool { return slices.Contains(content, k) })
 }
 
 func asksReposts(f nostr.Filter) bool {
