@@ -111,14 +111,8 @@ func TestWebGpuGivesTheScoresOfTheCpu(t *testing.T) {
 		"identity": identityModel(), "linear": linearModel(names), "dense": denseModel(names, 64, 32),
 		"trees": treeModel(names, 50, 5, 5), "history": historyModel(),
 	}
-	shipped, err := filepath.Glob("../builtin/*.onnx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range shipped {
-		if models[filepath.Base(path)], err = os.ReadFile(path); err != nil {
-			t.Fatal(err)
-		}
+	for _, m := range shipped(t) {
+		models[m.name] = m.model
 	}
 	for name, model := range models {
 		loaded, err := r.Load(t.Context(), model)
