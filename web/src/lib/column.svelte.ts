@@ -20,7 +20,7 @@ export class Column {
   busy = $state(false)
   trouble = $state('')
   fresh = $state.raw<Page | null>(null) // a newer page that waits to be shown
-  took = $state(0) // ms from the question to the page
+  made = $state(0) // pages shown so far
   #reading: Reading | null = null
   #abort: AbortController | null = null
 
@@ -31,10 +31,8 @@ export class Column {
     if (this.#reading?.feed.ref !== reading.feed.ref) this.items = []
     this.#reading = reading
     this.busy = true
-    const began = performance.now()
     try {
       this.#show(await this.#ask(reading, { limit: pageSize }, abort.signal))
-      this.took = performance.now() - began
       this.trouble = ''
     } catch (error) {
       if (abort.signal.aborted) return
@@ -109,6 +107,7 @@ export class Column {
     this.cursor = page.cursor
     this.why = page.why
     this.fresh = null
+    this.made++
   }
 }
 

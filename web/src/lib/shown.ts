@@ -1,6 +1,6 @@
 // What of an event is shown, by its kind.
 import { readNote } from './json'
-import { clean } from './text'
+import { clean, takeApart } from './text'
 import type { Note } from './types'
 
 export interface Shown {
@@ -40,6 +40,14 @@ function readInside(content: string): Note | null {
   } catch {
     return null
   }
+}
+
+const mostQuotes = 2
+
+/** The notes that a note's text names, to be shown below it. */
+export function quotesOf(note: Note): string[] {
+  const ids = takeApart(note.content, note.tags).flatMap(piece => (piece.is === 'note' && piece.id !== note.id ? [piece.id] : []))
+  return [...new Set(ids)].slice(0, mostQuotes)
 }
 
 /** The options of a poll (NIP-88). */

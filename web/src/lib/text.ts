@@ -84,6 +84,25 @@ function trimURL(url: string): string {
   return url.slice(0, end)
 }
 
+/** A text on one line, with names for keys and short labels for addresses. */
+export function plainText(content: string, tags: string[][], name: (pubkey: string) => string, most: number): string {
+  const words = takeApart(content, tags).map(piece => {
+    switch (piece.is) {
+      case 'text':
+        return piece.text
+      case 'person':
+        return `@${name(piece.pubkey)}`
+      case 'link':
+        return piece.picture ? `[picture at ${piece.host}]` : piece.label
+      case 'note':
+        return piece.label
+      case 'tag':
+        return `#${piece.text}`
+    }
+  })
+  return clean(words.join(''), most)
+}
+
 const pictures = /\.(?:jpe?g|png|gif|webp|avif|svg|bmp)$/i
 
 function link(text: string): Piece | null {

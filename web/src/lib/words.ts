@@ -12,7 +12,7 @@ export function ago(at: number, now: number): string {
 }
 
 const day = new Intl.DateTimeFormat('en', { year: 'numeric', month: 'short', day: 'numeric' })
-const moment = new Intl.DateTimeFormat('en', { dateStyle: 'full', timeStyle: 'short' })
+const moment = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' })
 
 /** A client's clock may hold any number; a date that is none is said to be unknown. */
 function format(at: number, form: Intl.DateTimeFormat): string {
