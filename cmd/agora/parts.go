@@ -165,6 +165,7 @@ func (s *server) bringer(c *core) (*peer.Bringer, error) {
 // Run keeps the projections up with the log.
 func (p *parts) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return rest(ctx) })
 	if p.search != nil {
 		g.Go(func() error { return p.search.Run(ctx) })
 	}
