@@ -116,7 +116,7 @@ func texts() []Feature {
 	return []Feature{
 		n("text.characters", "code points", "length of the text, links included", func(_ *Facts, n *Note) float32 { return float32(n.Characters) }),
 		n("text.words", "words", "words outside links; each Han, kana, Thai, Lao or Khmer character is one", func(_ *Facts, n *Note) float32 { return float32(n.Words) }),
-		n("text.distinct_share", "0 … 1", "share of the words that are different ones", func(_ *Facts, n *Note) float32 { return n.Distinct }),
+		n("text.distinct_share", "0 … 1", "share of the first 512 words that are different ones", func(_ *Facts, n *Note) float32 { return n.Distinct }),
 		n("text.lines", "lines", "lines that are not empty", func(_ *Facts, n *Note) float32 { return float32(n.Lines) }),
 		n("text.emoji", "code points", "pictographs", func(_ *Facts, n *Note) float32 { return float32(n.Emoji) }),
 		n("text.capitals_share", "0 … 1", "share of the cased letters that are capitals", func(_ *Facts, n *Note) float32 { return n.Capitals }),

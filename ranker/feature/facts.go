@@ -52,7 +52,7 @@ type Note struct {
 	Question   bool    // the text has a question mark
 	Protected  bool    // NIP-70
 	Capitals   float32 // share of the cased letters, 0 … 1
-	Distinct   float32 // share of the words that are different ones, 0 … 1
+	Distinct   float32 // share of the first 512 words that are different ones, 0 … 1
 }
 
 // Author is what is known about a key as a writer.

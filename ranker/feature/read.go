@@ -1,8 +1,7 @@
 package feature
 
 import (
-	"net/url"
-	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -30,8 +29,8 @@ func Read(ev *nostr.Event) Note {
 		Characters: uint32(utf8.RuneCountInString(ev.Content)),
 	}
 	readTags(&n, ev)
-	hosts := make(map[string]struct{})
-	text := withoutLinks(ev.Content, func(link string) { readLink(&n, link, hosts) })
+	var hosts []string
+	text := withoutLinks(ev.Content, func(link string) { readLink(&n, link, &hosts) })
 	n.Hosts = clip(len(hosts))
 	readText(&n, text)
 	return n
@@ -40,7 +39,7 @@ func Read(ev *nostr.Event) Note {
 func clip(n int) uint16 { return uint16(min(n, 1<<16-1)) }
 
 func readTags(n *Note, ev *nostr.Event) {
-	seen := make(map[[2]string]struct{})
+	seen := make([]map[string]struct{}, 3)
 	for _, tag := range ev.Tags {
 		if len(tag) == 0 {
 			continue
@@ -50,8 +49,12 @@ func readTags(n *Note, ev *nostr.Event) {
 			value = tag[1]
 		}
 		switch tag[0] {
-		case "t", "p", "q":
-			seen[[2]string{tag[0], value}] = struct{}{}
+		case "t":
+			collect(&seen[0], value)
+		case "p":
+			collect(&seen[1], value)
+		case "q":
+			collect(&seen[2], value)
 		case "content-warning":
 			n.Warning = true
 		case "-":
@@ -63,16 +66,14 @@ func readTags(n *Note, ev *nostr.Event) {
 		}
 	}
 	n.Reply = n.Reply || ev.Kind == 1111
-	for key := range seen {
-		switch key[0] {
-		case "t":
-			n.Hashtags = clip(int(n.Hashtags) + 1)
-		case "p":
-			n.Mentions = clip(int(n.Mentions) + 1)
-		default:
-			n.Quotes = clip(int(n.Quotes) + 1)
-		}
+	n.Hashtags, n.Mentions, n.Quotes = clip(len(seen[0])), clip(len(seen[1])), clip(len(seen[2]))
+}
+
+func collect(set *map[string]struct{}, value string) {
+	if *set == nil {
+		*set = make(map[string]struct{})
 	}
+	(*set)[value] = struct{}{}
 }
 
 // readMeta counts an imeta tag whose link is not in the text by its type
@@ -109,11 +110,12 @@ func countMedia(n *Note, media string) {
 
 // kindOfLink goes by the end of the path; "" when that tells nothing.
 func kindOfLink(link string) string {
-	u, err := url.Parse(link)
-	if err != nil {
+	_, path := cutLink(link)
+	dot := strings.LastIndexByte(path, '.')
+	if dot < 0 || len(path)-dot > 6 {
 		return ""
 	}
-	switch strings.ToLower(path.Ext(u.Path)) {
+	switch strings.ToLower(path[dot:]) {
 	case ".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".svg", ".bmp", ".heic":
 		return "image"
 	case ".mp4", ".webm", ".mov", ".m4v", ".mkv", ".avi", ".m3u8":
@@ -124,13 +126,34 @@ func kindOfLink(link string) string {
 	return ""
 }
 
-func readLink(n *Note, link string, hosts map[string]struct{}) {
+// cutLink is the host, port included and user left out, and the path of a
+// link. It is asked of every link of every note, and need not refuse a bad one.
+func cutLink(link string) (host, path string) {
+	_, rest, ok := strings.Cut(link, "://")
+	if !ok {
+		return "", ""
+	}
+	if end := strings.IndexAny(rest, "?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	host, path, _ = strings.Cut(rest, "/")
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		host = host[at+1:]
+	}
+	return host, path
+}
+
+func readLink(n *Note, link string, hosts *[]string) {
 	n.Links = clip(int(n.Links) + 1)
-	if u, err := url.Parse(link); err == nil && u.Host != "" {
-		hosts[strings.ToLower(u.Host)] = struct{}{}
+	host, _ := cutLink(link)
+	if host = strings.ToLower(host); host != "" && len(*hosts) < mostHosts && !slices.Contains(*hosts, host) {
+		*hosts = append(*hosts, host)
 	}
 	countMedia(n, kindOfLink(link))
 }
+
+// mostHosts bounds the hosts of one note that are told apart.
+const mostHosts = 256
 
 // withoutLinks is the text with each http and https link replaced by a space.
 func withoutLinks(text string, link func(string)) string {
@@ -164,14 +187,10 @@ func linkAt(text string) int {
 }
 
 func readText(n *Note, text string) {
+	readWords(n, text)
 	var upper, lower int
 	var scripts [Scripts]int
-	words, different := 0, make(map[uint64]struct{})
-	eachWord(text, func(hash uint64) bool {
-		words++
-		different[hash] = struct{}{}
-		return true
-	})
+	tables, last := scriptTables(), Latin
 	for _, r := range text {
 		switch {
 		case unicode.IsUpper(r):
@@ -184,12 +203,9 @@ func readText(n *Note, text string) {
 			n.Emoji = clip(int(n.Emoji) + 1)
 		}
 		if unicode.IsLetter(r) {
-			scripts[scriptOf(r)]++
+			last = scriptOf(r, last, &tables)
+			scripts[last]++
 		}
-	}
-	n.Words = clip(words)
-	if words > 0 {
-		n.Distinct = float32(len(different)) / float32(words)
 	}
 	if upper+lower > 0 {
 		n.Capitals = float32(upper) / float32(upper+lower)
@@ -202,6 +218,35 @@ func readText(n *Note, text string) {
 	}
 }
 
+// readWords counts words, and different ones by their hashes in a table that
+// is twice as large as the words it takes; beyond those a note is a book, and
+// its first part speaks for it.
+func readWords(n *Note, text string) {
+	const slots = 1024
+	var table [slots]uint64
+	words, looked, different := 0, 0, 0
+	eachWord(text, func(hash uint64) bool {
+		words++
+		if looked == slots/2 {
+			return true
+		}
+		looked++
+		at := (hash ^ hash>>32) % slots
+		for table[at] != 0 && table[at] != hash {
+			at = (at + 1) % slots
+		}
+		if table[at] == 0 {
+			table[at] = hash
+			different++
+		}
+		return true
+	})
+	n.Words = clip(words)
+	if looked > 0 {
+		n.Distinct = float32(different) / float32(looked)
+	}
+}
+
 func lines(text string) (n int) {
 	for line := range strings.SplitSeq(text, "\n") {
 		if strings.TrimSpace(line) != "" {
@@ -211,9 +256,12 @@ func lines(text string) (n int) {
 	return n
 }
 
-// invoices counts BOLT 11 strings: lnbc, digits and a multiplier or a
-// separator, and at least a hundred more characters.
+// invoices counts BOLT 11 strings: words with lnbc and more than a hundred
+// bytes from there on.
 func invoices(text string) (n int) {
+	if !strings.Contains(text, "lnbc") && !strings.Contains(text, "LNBC") {
+		return 0
+	}
 	for word := range strings.FieldsSeq(text) {
 		at := strings.Index(strings.ToLower(word), "lnbc")
 		if at >= 0 && len(word)-at > 100 {

@@ -44,11 +44,16 @@ func scriptsInWords() string {
 	return "writing system of most letters: " + strings.Join(out, ", ")
 }
 
-func scriptOf(r rune) Script {
+// scriptOf is the script of a letter; a text's letters are mostly of the same
+// one, so the last is tried first.
+func scriptOf(r rune, last Script, tables *[Scripts]*unicode.RangeTable) Script {
 	if r < 0x250 {
-		return Latin // IsLetter below here is Latin
+		return Latin // the letters below here are
 	}
-	for script, table := range scriptTables() {
+	if tables[last] != nil && unicode.Is(tables[last], r) {
+		return last
+	}
+	for script, table := range tables {
 		if table != nil && unicode.Is(table, r) {
 			return Script(script)
 		}
