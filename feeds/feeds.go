@@ -19,6 +19,8 @@ type Events interface {
 
 // Graph knows who follows whom; cmd/agora adapts relay/graph to it.
 type Graph interface {
+	// Follows yields whom a key follows.
+	Follows(pubkey string) iter.Seq[string]
 	// From is the graph as one viewer sees it, "" for nobody in particular. It
 	// is taken once per page and asked about many authors.
 	From(viewer string) View
@@ -26,8 +28,9 @@ type Graph interface {
 
 // View is the graph as one viewer sees it at one moment.
 type View interface {
-	// Follows yields whom a key follows.
-	Follows(pubkey string) iter.Seq[string]
+	// Trust is the viewer's trust in a key, 0 for whom the viewer mutes; the
+	// global trust where there is no viewer.
+	Trust(pubkey string) float32
 	// Toward is how the viewer stands to an author.
 	Toward(author string) Standing
 	// About is what is known of a key, whoever asks.
@@ -36,9 +39,13 @@ type View interface {
 
 // Standing is how a viewer stands to an author.
 type Standing struct {
-	Trust float32 // 0 … 1; the global trust where there is no viewer
-	Hops  int     // steps along follows; 0: none known
-	Muted bool    // the viewer's public mute list names the author
+	Trust      float32 // 0 … 1
+	Hops       int     // steps along follows, 3 for three or more; 0: none known
+	Muted      bool    // the viewer's public mute list names the author
+	Follows    bool    // the viewer follows the author
+	FollowedBy bool    // the author follows the viewer
+	Common     int     // keys that both follow
+	Either     int     // keys that either follows
 }
 
 // Known is what the graph knows of one key.
@@ -47,7 +54,6 @@ type Known struct {
 	Followers      int     // distinct keys
 	FollowersTrust float32 // sum of their global trust
 	Follows        int     // keys
-	MutersTrust    float32 // sum of the global trust of the keys that mute it
 }
 
 // Signals is what other rooms judge: spam, persons. A note that is not
@@ -83,11 +89,12 @@ type Listing struct {
 	Name     string
 	Address  string        // "32190:<pubkey>:<slug>"
 	Version  string        // of the manifest: its event id; empty: none
-	Model    ranker.Digest // zero: not admitted here, its fallback answers
+	Model    ranker.Digest // zero: none, its stages alone make the order
+	Refused  string        // why its model may not run here; its fallback answers; empty: it may
 	Knobs    []Knob
-	Stages   []string // as the package doc says
-	Fallback string   // slug; empty: latest first, which needs no model
-	Tier     feature.Tier
+	Stages   []string     // as the package doc says
+	Fallback string       // slug; empty: latest first, which needs no model
+	Tier     feature.Tier // the most private features it declares; those beyond are zero
 }
 
 // Knob is a number that a reader may turn.
@@ -152,7 +159,7 @@ type Why struct {
 	Version    string
 	Model      ranker.Digest
 	Catalogue  int    // feature.Version
-	Fallback   string // why Feed is not Asked, one word of ranker.Reason or "not admitted"; empty: it is
+	Fallback   string // why Feed is not Asked, one word of ranker.Reason, or Listing.Refused; empty: it is
 	Viewer     string // as whom; empty: as nobody
 	Tier       feature.Tier
 	Stages     []string

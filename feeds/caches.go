@@ -1,0 +1,132 @@
+package feeds
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"agora/feeds/tally"
+	"agora/ranker/feature"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// noteCache keeps what notes say of themselves. It never changes, so an entry
+// is good for ever; when there are too many, any of them goes.
+type noteCache struct {
+	most int
+	mu   sync.RWMutex // guards what follows
+	by   map[tally.Key]*feature.Note
+}
+
+func newNoteCache(most int) *noteCache {
+	return &noteCache{most: most, by: map[tally.Key]*feature.Note{}}
+}
+
+func (c *noteCache) put(ev *nostr.Event) *feature.Note {
+	id, ok := key(ev.ID)
+	if !ok {
+		return nil
+	}
+	n := feature.Read(ev)
+	n.Tokens = feature.Tokens(ev.Content, feature.DefaultTokens)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for old := range c.by {
+		if len(c.by) < c.most {
+			break
+		}
+		delete(c.by, old)
+	}
+	c.by[id] = &n
+	return &n
+}
+
+// find fills in what is held, and gives the places of what is not.
+func (c *noteCache) find(ids []tally.Key, into []*feature.Note) (missing []int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for i, id := range ids {
+		if into[i] = c.by[id]; into[i] == nil {
+			missing = append(missing, i)
+		}
+	}
+	return missing
+}
+
+func (c *noteCache) size() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.by)
+}
+
+const (
+	authorFresh  = time.Minute // facts of an author
+	profileFresh = time.Hour   // what a profile says
+	mostAuthors  = 50_000      // authors kept; when there are more, any of them goes
+)
+
+// authorCache keeps what is known of authors, whoever reads.
+type authorCache struct {
+	mu sync.Mutex // guards what follows
+	by map[tally.Key]*author
+}
+
+// author is replaced, never changed: pages hold on to it.
+type author struct {
+	feature.Author
+	written   []int64 // created_at of its live notes, ascending
+	at        time.Time
+	profileAt time.Time
+}
+
+func newAuthorCache() *authorCache { return &authorCache{by: map[tally.Key]*author{}} }
+
+// find gives an entry that is still good, and the stale one otherwise.
+func (c *authorCache) find(k tally.Key, now time.Time) (a *author, good bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a = c.by[k]
+	return a, a != nil && now.Sub(a.at) < authorFresh && !now.Before(a.at)
+}
+
+func (c *authorCache) put(k tally.Key, a *author) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for old := range c.by {
+		if len(c.by) < mostAuthors {
+			break
+		}
+		delete(c.by, old)
+	}
+	c.by[k] = a
+}
+
+// readProfile takes what counts out of a kind 0.
+func (a *author) readProfile(content string) {
+	var p struct {
+		Nip05   any `json:"nip05"`
+		Lud16   any `json:"lud16"`
+		Lud06   any `json:"lud06"`
+		Picture any `json:"picture"`
+		Bot     any `json:"bot"`
+	}
+	_ = json.Unmarshal([]byte(content), &p) // a profile that cannot be read says nothing
+	a.Nip05, a.Picture = said(p.Nip05), said(p.Picture)
+	a.Lightning = said(p.Lud16) || said(p.Lud06)
+	a.Bot, _ = p.Bot.(bool)
+}
+
+func said(v any) bool { s, ok := v.(string); return ok && s != "" }
+
+// key reads 64 hex digits.
+func key(text string) (k tally.Key, ok bool) {
+	if len(text) != 64 {
+		return k, false
+	}
+	_, err := hex.Decode(k[:], []byte(text))
+	return k, err == nil
+}
+
+func hexKey(k tally.Key) string { return hex.EncodeToString(k[:]) }

@@ -1,0 +1,473 @@
+package feeds
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"agora/feeds/tally"
+	"agora/ranker/feature"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// candidates is the notes that one page is made of, with all that is known of
+// them. It is used again by other pages; nothing of it may be kept.
+type candidates struct {
+	facts   feature.Facts
+	ids     []tally.Key
+	authors []tally.Key
+	places  []uint32 // of the authors
+	notes   []*feature.Note
+	who     []*author
+	counts  []feature.Counts
+	proofs  []feature.Proof
+	threads []feature.Thread
+	stages  []feature.Stages
+	signals []feature.Signals
+	batch   feature.Batch
+	at      map[tally.Key]int // place by id
+	found   []tally.Note      // valid within Tally.Read only
+	sources []feature.Source
+}
+
+// The most that one source brings, of MaxCandidates.
+const (
+	mostFollowed = 800
+	mostTrusted  = 500
+	mostLikes    = 500
+	mostGlobal   = 800
+	mostFresh    = 300
+	newAuthor    = 24 * time.Hour // how long an author is new
+	followedAge  = 14 * 24 * time.Hour
+)
+
+// wanted says which notes a request asks for.
+type wanted struct {
+	kinds   []int
+	authors []tally.Key
+	since   int64
+	until   int64
+	viewer  *viewer
+	stages  *stages
+	now     int64
+}
+
+func (w *wanted) fits(r *tally.Reader, n *tally.Note) bool {
+	switch {
+	case len(w.kinds) > 0 && !slices.Contains(w.kinds, n.Kind):
+	case w.since > 0 && n.Created < w.since, w.until > 0 && n.Created > w.until:
+	case w.stages.maxAge > 0 && float64(w.now-n.Created) > w.stages.maxAge*3600:
+	case w.stages.noReplies && n.Reply:
+	case len(w.authors) > 0 && !slices.Contains(w.authors, r.Key(n.Author)):
+	case w.stages.outside && w.viewer.hex != "" && (w.viewer.follows[r.Key(n.Author)] || r.Key(n.Author) == w.viewer.key):
+	default:
+		return true
+	}
+	return false
+}
+
+// gather finds the candidates and what the tally knows of them.
+func (f *Feeds) gather(ctx context.Context, w *wanted, c *candidates) error {
+	c.reset(w)
+	f.cfg.Tally.Read(w.now, func(r *tally.Reader) {
+		f.collect(r, w, c)
+		c.fit()
+		f.count(r, w, c)
+	})
+	c.found = c.found[:0]
+	if err := f.readNotes(ctx, c); err != nil {
+		return err
+	}
+	if err := f.readAuthors(ctx, c, w.now); err != nil {
+		return err
+	}
+	if err := f.judge(ctx, c); err != nil {
+		return err
+	}
+	f.finish(w, c)
+	return nil
+}
+
+func (c *candidates) reset(w *wanted) {
+	if c.at == nil {
+		c.at = make(map[tally.Key]int, MaxCandidates)
+	}
+	clear(c.at)
+	c.found, c.sources = c.found[:0], c.sources[:0]
+	c.facts.Now = w.now
+	c.facts.Viewer = w.viewer.person
+}
+
+// add takes one note in, or one more source for it.
+func (c *candidates) add(r *tally.Reader, w *wanted, n *tally.Note, from feature.Source) bool {
+	if at, ok := c.at[n.ID]; ok {
+		c.sources[at] |= from
+		return true
+	}
+	if !w.fits(r, n) {
+		return true
+	}
+	if len(c.found) == MaxCandidates {
+		return false
+	}
+	c.at[n.ID] = len(c.found)
+	c.found = append(c.found, *n)
+	c.sources = append(c.sources, from)
+	return true
+}
+
+// collect asks the sources in turn, those nearest to the viewer first. What
+// they leave room for is filled from the newest.
+func (f *Feeds) collect(r *tally.Reader, w *wanted, c *candidates) {
+	on := w.stages.sources
+	if len(w.authors) > 0 {
+		f.fromAuthors(r, w, c, w.authors, 0, MaxCandidates)
+		return
+	}
+	if on == 0 {
+		on = feature.FromRecent | feature.FromGlobal
+		if len(w.viewer.follows) > 0 {
+			on |= feature.FromFollows | feature.FromTrusted
+		}
+	}
+	if on&feature.FromFollows != 0 {
+		keys := make([]tally.Key, 0, len(w.viewer.follows))
+		for k := range w.viewer.follows {
+			keys = append(keys, k)
+		}
+		f.fromAuthors(r, w, c, keys, feature.FromFollows, mostFollowed)
+	}
+	if on&feature.FromTrusted != 0 {
+		c.addAll(r, w, w.viewer.near.trusted, feature.FromTrusted, mostTrusted)
+	}
+	if on&feature.FromCoLikers != 0 {
+		c.addAll(r, w, w.viewer.near.liked, feature.FromCoLikers, mostLikes)
+	}
+	if on&feature.FromGlobal != 0 {
+		f.topMu.RLock()
+		top := f.top
+		f.topMu.RUnlock()
+		c.addAll(r, w, top, feature.FromGlobal, mostGlobal)
+	}
+	if on&(feature.FromRecent|feature.FromNewAuthor) != 0 {
+		f.fromRecent(r, w, c, on)
+	}
+}
+
+// addAll takes notes in by id, at most most new ones.
+func (c *candidates) addAll(r *tally.Reader, w *wanted, ids []tally.Key, from feature.Source, most int) {
+	limit := len(c.found) + most
+	for _, id := range ids {
+		if len(c.found) >= limit {
+			return
+		}
+		if n, ok := r.Find(id); ok && !c.add(r, w, &n, from) {
+			return
+		}
+	}
+}
+
+// fromAuthors takes the newest notes of some keys.
+func (f *Feeds) fromAuthors(r *tally.Reader, w *wanted, c *candidates, keys []tally.Key, from feature.Source, most int) {
+	var found []tally.Note
+	for _, k := range keys {
+		at := r.Place(k)
+		if at == tally.NoPlace {
+			continue
+		}
+		r.By(at, func(n tally.Note) bool {
+			if (from == 0 || w.now-n.Created < int64(followedAge.Seconds())) && w.fits(r, &n) {
+				found = append(found, n)
+			}
+			return true
+		})
+	}
+	slices.SortFunc(found, func(a, b tally.Note) int {
+		return cmp.Or(cmp.Compare(b.Created, a.Created), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	for i := range found[:min(most, len(found))] {
+		c.add(r, w, &found[i], from)
+	}
+}
+
+// fromRecent takes the newest notes, and among them those of new authors.
+func (f *Feeds) fromRecent(r *tally.Reader, w *wanted, c *candidates, on feature.Source) {
+	fresh := 0
+	r.Recent(func(n tally.Note) bool {
+		from := on & feature.FromRecent
+		if on&feature.FromNewAuthor != 0 && fresh < mostFresh && w.now-r.FirstSeen(n.Author) < int64(newAuthor.Seconds()) {
+			from |= feature.FromNewAuthor
+			fresh++
+		}
+		if w.since > 0 && n.Created < w.since {
+			return false
+		}
+		return from == 0 && (fresh < mostFresh) || c.add(r, w, &n, from)
+	})
+}
+
+// fit makes room for as many candidates as were found.
+func (c *candidates) fit() {
+	n := len(c.found)
+	c.ids, c.authors, c.places = sized(c.ids, n), sized(c.authors, n), sized(c.places, n)
+	c.notes, c.who = sized(c.notes, n), sized(c.who, n)
+	c.counts, c.proofs, c.threads = sized(c.counts, n), sized(c.proofs, n), sized(c.threads, n)
+	c.stages, c.signals = sized(c.stages, n), sized(c.signals, n)
+	c.facts.Candidates = sized(c.facts.Candidates, n)
+}
+
+func sized[T any](s []T, n int) []T {
+	s = slices.Grow(s[:0], n)[:n]
+	clear(s)
+	return s
+}
+
+// count asks the tally about each candidate.
+func (f *Feeds) count(r *tally.Reader, w *wanted, c *candidates) {
+	var lens *tally.Lens
+	if w.viewer.hex != "" {
+		lens = w.viewer.lens(r)
+	}
+	now := time.Unix(w.now, 0)
+	f.topMu.RLock()
+	public := f.public
+	f.topMu.RUnlock()
+	for i := range c.found {
+		n := &c.found[i]
+		c.ids[i], c.authors[i], c.places[i] = n.ID, r.Key(n.Author), n.Author
+		a, good := f.authors.find(c.authors[i], now)
+		if !good {
+			a = tallied(r, n.Author, public, a, now)
+			f.authors.put(c.authors[i], a)
+		}
+		c.who[i] = a
+		counts := r.Counts(*n, lens)
+		c.fill(i, &counts)
+		if twins := r.Twins(*n); twins.Notes > 0 {
+			c.counts[i].Duplicates, c.counts[i].DuplicateKeys, c.counts[i].Earlier = clip16(twins.Notes), clip16(twins.Keys), clip16(twins.Earlier)
+		}
+		later, _ := slices.BinarySearch(a.written, n.Created+1)
+		c.counts[i].NewerByAuthor = clip16(len(a.written) - later)
+		if n.Reply {
+			c.thread(r, w, i, n, lens)
+		}
+	}
+}
+
+func clip16(n int) uint16 { return uint16(min(max(n, 0), math.MaxUint16)) }
+
+// fill copies the tally's counts to where the catalogue looks for them. Both
+// number actions and windows alike.
+func (c *candidates) fill(i int, from *tally.Counts) {
+	to := &c.counts[i]
+	to.Actors, to.Trust, to.Viewer = from.Actors, from.Trust, from.Viewer
+	to.Rate, to.TrustRate = from.Rate, from.TrustRate
+	to.ZapMsat, to.ZapMsatTrust = from.Msat, from.MsatTrust
+	c.proofs[i] = feature.Proof{Actors: from.Proof, Trust: from.ProofTrust, Acted: from.Acted}
+}
+
+func (c *candidates) thread(r *tally.Reader, w *wanted, i int, n *tally.Note, lens *tally.Lens) {
+	t := r.Thread(*n)
+	to := &c.threads[i]
+	to.Depth, to.RootAt, to.Siblings = clip16(t.Depth), t.RootAt, uint32(t.Siblings)
+	if t.ParentAuthor != tally.NoPlace {
+		to.ParentTrust = r.Weight(t.ParentAuthor)
+		if lens != nil {
+			to.ParentViewer = lens.Trust(t.ParentAuthor)
+			to.ToViewer = t.ParentAuthor == lens.Self
+		}
+	}
+	if t.RootAuthor != tally.NoPlace && lens != nil {
+		to.RootFollowed = lens.Follows(t.RootAuthor)
+	}
+}
+
+// tallied is an author as the tally sees it now; its profile stays as known.
+func tallied(r *tally.Reader, place uint32, public View, old *author, now time.Time) *author {
+	t := r.Author(place)
+	a := &author{written: t.Written, at: now}
+	a.FirstSeen, a.NotesPerDay, a.Notes24h, a.ZapMsat30d = t.FirstSeen, t.PerDay, uint32(t.Notes24h), t.Msat
+	if t.Notes > 0 {
+		a.ReplyShare = float32(t.Replies) / float32(t.Notes)
+		a.LikesPerNote, a.RepliesPerNote = t.LikesTrust/float32(t.Notes), t.ReplyTrust/float32(t.Notes)
+	}
+	k := public.About(hexKey(r.Key(place)))
+	a.Trust, a.Followers, a.FollowersTrust, a.Follows = r.Weight(place), uint32(k.Followers), k.FollowersTrust, uint32(k.Follows)
+	a.MuteShare = share(t.MuteTrust, k.FollowersTrust)
+	a.ReportShare = share(t.ReportTrust, k.FollowersTrust)
+	if old != nil {
+		a.profileAt, a.Nip05, a.Lightning, a.Picture, a.Bot = old.profileAt, old.Nip05, old.Lightning, old.Picture, old.Bot
+	}
+	return a
+}
+
+func share(part, rest float32) float32 {
+	if part <= 0 {
+		return 0
+	}
+	return part / (part + rest)
+}
+
+// readNotes finds what the notes say of themselves. What nobody may read is
+// left with nothing, and finish leaves it out.
+func (f *Feeds) readNotes(ctx context.Context, c *candidates) error {
+	missing := f.notes.find(c.ids, c.notes)
+	for chunk := range slices.Chunk(missing, 500) {
+		ids := make([]string, len(chunk))
+		for i, at := range chunk {
+			ids[i] = hexKey(c.ids[at])
+		}
+		for ev, err := range f.cfg.Events.Query(ctx, nostr.Filter{IDs: ids}) {
+			if err != nil {
+				return fmt.Errorf("read candidates: %w", err)
+			}
+			if k, ok := key(ev.ID); ok {
+				c.notes[c.at[k]] = f.notes.put(ev)
+			}
+		}
+	}
+	return nil
+}
+
+// readAuthors finds the profiles that have not been looked for in a while.
+func (f *Feeds) readAuthors(ctx context.Context, c *candidates, now int64) error {
+	clock := time.Unix(now, 0)
+	want := map[tally.Key]*author{}
+	for i, a := range c.who {
+		if clock.Sub(a.profileAt) > profileFresh || clock.Before(a.profileAt) {
+			want[c.authors[i]] = a
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	names := make([]string, 0, len(want))
+	fresh := make(map[tally.Key]*author, len(want))
+	for k, a := range want {
+		copied := *a
+		copied.profileAt = clock
+		copied.Nip05, copied.Lightning, copied.Picture, copied.Bot = false, false, false, false
+		fresh[k] = &copied
+		names = append(names, hexKey(k))
+	}
+	until := nostr.Timestamp(now)
+	for chunk := range slices.Chunk(names, 500) {
+		for ev, err := range f.cfg.Events.Query(ctx, nostr.Filter{Kinds: []int{0}, Authors: chunk, Until: &until}) {
+			if err != nil {
+				return fmt.Errorf("read profiles: %w", err)
+			}
+			if k, ok := key(ev.PubKey); ok && fresh[k] != nil {
+				fresh[k].readProfile(ev.Content)
+			}
+		}
+	}
+	for k, a := range fresh {
+		f.authors.put(k, a)
+	}
+	for i, k := range c.authors {
+		if a := fresh[k]; a != nil {
+			c.who[i] = a
+		}
+	}
+	return nil
+}
+
+// judge asks the other rooms. Without their answer nobody can tell what is
+// refused, so there is no page.
+func (f *Feeds) judge(ctx context.Context, c *candidates) error {
+	if f.cfg.Signals == nil {
+		return nil
+	}
+	ids := make([]string, len(c.ids))
+	for i, id := range c.ids {
+		ids[i] = hexKey(id)
+	}
+	signals, err := f.cfg.Signals.Signals(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("judge candidates: %w", err)
+	}
+	for _, s := range signals {
+		k, ok := key(s.ID)
+		at, found := c.at[k]
+		if !ok || !found {
+			continue
+		}
+		c.signals[at] = s.Facts
+		if s.Refuse {
+			c.notes[at] = nil
+		}
+	}
+	return nil
+}
+
+// finish lays the facts out as the catalogue reads them, and leaves out what
+// may not be shown.
+func (f *Feeds) finish(w *wanted, c *candidates) {
+	f.topMu.RLock()
+	bridge := f.bridge
+	f.topMu.RUnlock()
+	kept := 0
+	for i := range c.ids {
+		if c.notes[i] == nil {
+			continue
+		}
+		to := &c.facts.Candidates[kept]
+		*to = feature.Candidate{
+			Note: c.notes[i], Author: &c.who[i].Author, Counts: &c.counts[i], Proof: &c.proofs[i],
+			Thread: &c.threads[i], Stages: &c.stages[i], Signals: &c.signals[i], Sources: c.sources[i],
+		}
+		if w.viewer.hex != "" {
+			p := w.viewer.toward(c.authors[i])
+			if p.muted {
+				continue
+			}
+			to.Pair = &p.Pair
+		}
+		if w.stages.colike {
+			c.stages[i].CoLike = w.viewer.near.colike(c.ids[i], w.stages.halfLife, w.stages.popularity)
+		}
+		if w.stages.bridge && bridge != nil {
+			bridge.put(c.ids[i], &c.stages[i])
+		}
+		c.ids[kept], c.authors[kept] = c.ids[i], c.authors[i]
+		kept++
+	}
+	c.ids, c.authors, c.facts.Candidates = c.ids[:kept], c.authors[:kept], c.facts.Candidates[:kept]
+	if w.stages.bridge && bridge != nil {
+		c.facts.Viewer.BridgeFactor = bridge.raters[w.viewer.key]
+	}
+	if w.stages.novelty {
+		f.novelty(w.viewer, c)
+	}
+}
+
+// novelty is how far each candidate's words are from what the viewer liked last.
+func (f *Feeds) novelty(v *viewer, c *candidates) {
+	var ids []tally.Key
+	for _, d := range v.history {
+		if d.action == feature.Like && len(ids) < 50 {
+			ids = append(ids, d.note)
+		}
+	}
+	notes := make([]*feature.Note, len(ids))
+	f.notes.find(ids, notes)
+	var liked []bag
+	for _, n := range notes {
+		if n != nil && len(n.Tokens) > 0 {
+			liked = append(liked, bagOf(n.Tokens))
+		}
+	}
+	for i := range c.facts.Candidates {
+		to := &c.facts.Candidates[i]
+		text := bagOf(to.Note.Tokens)
+		most := float32(0)
+		for j := range liked {
+			most = max(most, text.dot(&liked[j]))
+		}
+		to.Stages.Novelty = min(max(1-most, 0), 1)
+	}
+}

@@ -1,0 +1,57 @@
+package feeds
+
+import (
+	"math"
+	"time"
+
+	"agora/feeds/tally"
+)
+
+const (
+	mostHot = 1400 // notes most acted upon for their age
+	mostTop = 600  // notes most acted upon of the last week
+)
+
+// LookOver finds the notes most acted upon, by trust. Run does it again and
+// again; the tally does not change while it lasts, about 30 ms for 100,000
+// notes.
+func (f *Feeds) LookOver(now time.Time) {
+	public := f.cfg.Graph.From("")
+	var hot, top []worth
+	f.cfg.Tally.Read(now.Unix(), func(r *tally.Reader) {
+		r.All(func(n tally.Note) bool {
+			w := r.Support(n)
+			if w <= 0 {
+				return true
+			}
+			age := now.Unix() - n.Created
+			hot = append(hot, worth{n.ID, float32(math.Log10(1+10*w) - float64(age)/45000)})
+			if age < 7*86400 {
+				top = append(top, worth{n.ID, float32(w)})
+			}
+			return true
+		})
+	})
+	list := best(hot, mostHot)
+	seen := make(map[tally.Key]bool, len(list))
+	for _, id := range list {
+		seen[id] = true
+	}
+	rest := best(top, mostTop+mostHot)
+	merged := make([]tally.Key, 0, mostHot+mostTop)
+	for i, id := range list { // two of the hot, then one of the top
+		merged = append(merged, id)
+		for i%2 == 1 && len(rest) > 0 && len(merged) < cap(merged) {
+			next := rest[0]
+			rest = rest[1:]
+			if !seen[next] {
+				seen[next] = true
+				merged = append(merged, next)
+				break
+			}
+		}
+	}
+	f.topMu.Lock()
+	defer f.topMu.Unlock()
+	f.top, f.public = merged, public
+}

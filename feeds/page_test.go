@@ -1,0 +1,239 @@
+package feeds
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"agora/ranker"
+	"agora/ranker/feature"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func TestAModelsOrderIsThePagesOrder(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b, c := w.note(w.person(9), time.Hour), w.note(w.person(9), 2*time.Hour), w.note(w.person(9), 3*time.Hour)
+	for range 3 {
+		w.like(w.person(9), b)
+	}
+	w.like(w.person(9), c)
+	w.settle()
+	p := w.page(Request{Feed: "likes"})
+	if want := []string{b.ID, c.ID, a.ID}; !slices.Equal(ids(p), want) {
+		t.Errorf("got %v, want %v", ids(p), want)
+	}
+	if p.Items[0].Score != 3 || p.Items[0].Rank != 1 || p.Why.Fallback != "" || p.Why.Candidates != 3 || p.Cursor != "" {
+		t.Errorf("first item and why: %+v %+v", p.Items[0], p.Why)
+	}
+	if p := w.page(Request{Feed: "latest"}); !slices.Equal(ids(p), []string{a.ID, b.ID, c.ID}) {
+		t.Error("latest is not by time")
+	}
+}
+
+func TestTenPagesRepeatNoneAndSkipNoneWhileNotesPourIn(t *testing.T) {
+	w := newWorld(t, 2)
+	want := map[string]bool{}
+	for i := range 100 {
+		want[w.note(w.person(byte(i)), time.Duration(i)*time.Minute).ID] = true
+	}
+	w.settle()
+	p := w.page(Request{Feed: "likes", Limit: 10})
+	seen := map[string]bool{}
+	for pages := 0; ; pages++ {
+		for _, id := range ids(p) {
+			if seen[id] || !want[id] {
+				t.Fatalf("page %d repeats or invents %s", pages, id)
+			}
+			seen[id] = true
+		}
+		if p.Cursor == "" {
+			break
+		}
+		for range 5 {
+			late := w.note(w.person(200), 0)
+			w.like(w.person(200), late)
+		}
+		w.settle()
+		p = w.page(Request{Feed: "likes", Limit: 10, Cursor: p.Cursor})
+	}
+	if len(seen) != 100 {
+		t.Errorf("%d of 100 notes seen", len(seen))
+	}
+}
+
+func TestWhatMayNotBeSeenIsOnNoPage(t *testing.T) {
+	w := newWorld(t, 3)
+	me, rude := w.person(250), w.person(200)
+	var all []*nostr.Event
+	for range 8 {
+		all = append(all, w.note(w.person(100), time.Hour))
+	}
+	muted := w.note(rude, time.Hour)
+	w.signals.refuse[all[0].ID] = true
+	w.put(5, all[1].PubKey, 0, "", nostr.Tag{"e", all[1].ID})
+	w.graph.mutes[me] = []string{rude}
+	w.settle()
+	p := w.page(Request{Feed: "likes", Viewer: me, Limit: 3})
+	w.signals.refuse[all[2].ID] = true // after the ranking was made
+	w.put(5, all[3].PubKey, 0, "", nostr.Tag{"e", all[3].ID})
+	w.graph.mutes[me] = append(w.graph.mutes[me], all[4].PubKey)
+	shown := ids(p)
+	for p.Cursor != "" {
+		p = w.page(Request{Feed: "likes", Viewer: me, Limit: 3, Cursor: p.Cursor})
+		for _, id := range ids(p) {
+			if id == all[2].ID || id == all[3].ID || id == all[4].ID {
+				t.Errorf("%s is shown on a later page", id)
+			}
+		}
+		shown = append(shown, ids(p)...)
+	}
+	for _, gone := range []*nostr.Event{all[0], all[1], muted} {
+		if slices.Contains(shown, gone.ID) {
+			t.Errorf("%s is shown", gone.ID)
+		}
+	}
+	if !slices.Contains(ids(w.page(Request{Feed: "likes"})), muted.ID) {
+		t.Error("a note that one reader mutes is missing for others")
+	}
+	w.signals.err = errors.New("nobody can tell")
+	w.feeds.rankings = newRankings(1<<20, time.Minute)
+	if _, err := w.feeds.Page(t.Context(), Request{Feed: "likes"}); err == nil {
+		t.Error("a page though nobody could tell what is refused")
+	}
+}
+
+func TestAFailingModelCostsNoPage(t *testing.T) {
+	for name, err := range map[string]error{
+		"runtime": ranker.ErrNoRuntime, "late": ranker.ErrLate, "failed": ranker.ErrFailed, "unloadable": ranker.ErrUnloadable, "admission": ranker.ErrNotAdmitted,
+	} {
+		w := newWorld(t, 4)
+		w.note(w.person(9), time.Hour)
+		w.settle()
+		w.scorer.err = err
+		if p := w.page(Request{Feed: "likes"}); len(p.Items) != 1 || p.Why.Fallback != name || p.Why.Feed != "latest" || p.Why.Asked != "likes" {
+			t.Errorf("%s: %d items, why %+v", name, len(p.Items), p.Why)
+		}
+	}
+	for name, after := range map[string]func(context.Context, []float32) ([]float32, error){
+		"nan":    func(_ context.Context, s []float32) ([]float32, error) { s[0] = float32(math.NaN()); return s, nil },
+		"length": func(_ context.Context, s []float32) ([]float32, error) { return s[1:], nil },
+	} {
+		w := newWorld(t, 4)
+		w.note(w.person(9), time.Hour)
+		w.settle()
+		w.scorer.after = after
+		if p := w.page(Request{Feed: "likes"}); len(p.Items) != 1 || p.Why.Fallback != name {
+			t.Errorf("%s: %d items, why %+v", name, len(p.Items), p.Why)
+		}
+	}
+}
+
+func TestFallbacksThatGoInACircleEndAtLatest(t *testing.T) {
+	w := newWorld(t, 5)
+	w.listing["a"] = Listing{Slug: "a", Model: model, Fallback: "b", Refused: "not admitted"}
+	w.listing["b"] = Listing{Slug: "b", Model: model, Fallback: "a"}
+	w.scorer.err = ranker.ErrFailed
+	w.note(w.person(9), time.Hour)
+	w.settle()
+	if p := w.page(Request{Feed: "a"}); len(p.Items) != 1 || p.Why.Fallback != "not admitted" || p.Why.Feed != "latest" {
+		t.Errorf("why %+v", p.Why)
+	}
+}
+
+func TestWrongRequestsAreToldWhatIsWrong(t *testing.T) {
+	w := newWorld(t, 6)
+	w.listing["likes"] = Listing{Slug: "likes", Model: model, Tier: feature.Viewer, Knobs: []Knob{{Name: "days", Min: 1, Max: 9, Default: 2}}}
+	for range 3 {
+		w.note(w.person(9), time.Hour)
+	}
+	w.settle()
+	cursor := w.page(Request{Feed: "likes", Limit: 1}).Cursor
+	for name, r := range map[string]Request{
+		"unknown feed":    {Feed: "nothing"},
+		"limit negative":  {Feed: "likes", Limit: -1},
+		"limit huge":      {Feed: "likes", Limit: 1e9},
+		"viewer":          {Feed: "likes", Viewer: "me"},
+		"author":          {Feed: "likes", Authors: []string{"me"}},
+		"knob":            {Feed: "likes", Knobs: map[string]float64{"hours": 1}},
+		"knob too large":  {Feed: "likes", Knobs: map[string]float64{"days": 10}},
+		"knob no number":  {Feed: "likes", Knobs: map[string]float64{"days": math.NaN()}},
+		"cursor":          {Feed: "likes", Cursor: "abc"},
+		"cursor made up":  {Feed: "likes", Cursor: strings.Repeat("A", 27)},
+		"another's":       {Feed: "likes", Cursor: cursor, Viewer: w.person(3)},
+		"another setting": {Feed: "likes", Cursor: cursor, Knobs: map[string]float64{"days": 3}},
+		"nobody signed":   {Feed: "likes", Signed: true},
+	} {
+		_, err := w.feeds.Page(t.Context(), r)
+		problem, ok := errors.AsType[*Problem](err)
+		if !ok || problem.Text == "" || problem.Unknown != (name == "unknown feed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPersonalFeaturesNeedASignature(t *testing.T) {
+	w := newWorld(t, 7)
+	me := w.person(9)
+	w.scorer.inputs = []feature.Input{column("proof.seen")}
+	w.note(w.person(9), time.Hour)
+	w.settle()
+	for range 2 {
+		if p := w.page(Request{Feed: "likes", Viewer: me}); p.Items[0].Score != 0 || p.Why.Tier != feature.Viewer {
+			t.Error("a personal feature without a signature")
+		}
+	}
+	w.page(Request{Feed: "likes", Viewer: me, Signed: true})
+	if p := w.page(Request{Feed: "likes", Viewer: me, Signed: true}); p.Items[0].Score != 1 || p.Why.Tier != feature.Personal {
+		t.Errorf("served before, signed, and yet %+v", p.Items[0])
+	}
+	l := w.listing["likes"]
+	l.Tier = feature.Viewer
+	w.listing["likes"] = l
+	if p := w.page(Request{Feed: "likes", Viewer: me, Signed: true}); p.Items[0].Score != 0 {
+		t.Error("a feature beyond what the listing declares")
+	}
+}
+
+func TestFiltersAndOnePerHead(t *testing.T) {
+	w := newWorld(t, 8)
+	a, b := w.person(9), w.person(8)
+	first, second := w.note(a, time.Hour), w.note(a, 3*time.Hour)
+	article := w.put(30023, b, 2*time.Hour, "long", nostr.Tag{"d", "x"})
+	w.settle()
+	for name, c := range map[string]struct {
+		r    Request
+		want []string
+	}{
+		"kinds":    {Request{Kinds: []int{30023}}, []string{article.ID}},
+		"authors":  {Request{Authors: []string{a}}, []string{first.ID, second.ID}},
+		"since":    {Request{Since: w.now - 5400}, []string{first.ID}},
+		"until":    {Request{Until: w.now - 5400}, []string{article.ID, second.ID}},
+		"per head": {Request{PerHead: true}, []string{first.ID, article.ID}},
+	} {
+		c.r.Feed = "latest"
+		if p := w.page(c.r); !slices.Equal(ids(p), c.want) {
+			t.Errorf("%s: %v, want %v", name, ids(p), c.want)
+		}
+	}
+}
+
+func TestReasonsNameWhatWeighedMost(t *testing.T) {
+	w := newWorld(t, 9)
+	w.scorer.inputs = []feature.Input{column("count.likes"), column("note.is_text")}
+	liked := w.note(w.person(9), time.Hour)
+	w.note(w.person(9), time.Hour)
+	for range 4 {
+		w.like(w.person(9), liked)
+	}
+	w.settle()
+	p := w.page(Request{Feed: "likes", Reasons: true})
+	r := p.Items[0].Reasons
+	if len(r) != 1 || r[0].Feature != "count.likes" || r[0].Value != 4 || r[0].Weight != 2 || r[0].Words == "" {
+		t.Errorf("reasons: %+v", r)
+	}
+}

@@ -1,0 +1,126 @@
+package feeds
+
+import (
+	lru "container/list"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"sync"
+	"time"
+)
+
+// ranking is all notes of one feed in order, as of one moment. It is never
+// changed.
+type ranking struct {
+	token [16]byte // names it in cursors; nobody can guess another's
+	asked string   // what had been asked: see Request.key
+	list  []ranked
+	why   Why
+	shown *shown // for reasons; nil when the model gave none
+	born  time.Time
+}
+
+func (r *ranking) bytes() int64 {
+	return 256 + int64(len(r.asked)) + 80*int64(len(r.list)) + r.shown.bytes()
+}
+
+// rankings keeps what cursors name: at most most bytes, each for a while, the
+// longest unused going first.
+type rankings struct {
+	most int64
+	keep time.Duration
+
+	mu    sync.Mutex // guards what follows
+	by    map[[16]byte]*lru.Element
+	last  map[string]*lru.Element // the newest for each thing asked
+	busy  map[string]*making
+	order *lru.List // of *ranking, most recently used first
+	bytes int64
+}
+
+type making struct {
+	done chan struct{} // closed when r and err are set
+	r    *ranking
+	err  error
+}
+
+func newRankings(most int64, keep time.Duration) *rankings {
+	return &rankings{most: most, keep: keep, by: map[[16]byte]*lru.Element{}, last: map[string]*lru.Element{}, busy: map[string]*making{}, order: lru.New()}
+}
+
+// fresh is the newest ranking for what is asked when it is younger than age,
+// the one that another caller is making, or a new one.
+func (k *rankings) fresh(asked string, age time.Duration, make func() (*ranking, error)) (*ranking, error) {
+	k.mu.Lock()
+	if el, ok := k.last[asked]; ok && time.Since(el.Value.(*ranking).born) < age {
+		k.order.MoveToFront(el)
+		k.mu.Unlock()
+		return el.Value.(*ranking), nil
+	}
+	if m := k.busy[asked]; m != nil && age > 0 {
+		k.mu.Unlock()
+		<-m.done
+		return m.r, m.err
+	}
+	m := &making{done: makeDone()}
+	if age > 0 {
+		k.busy[asked] = m
+	}
+	k.mu.Unlock()
+	m.r, m.err = make()
+	k.mu.Lock()
+	if age > 0 {
+		delete(k.busy, asked)
+	}
+	if m.err == nil {
+		k.put(m.r)
+	}
+	k.mu.Unlock()
+	close(m.done)
+	return m.r, m.err
+}
+
+func makeDone() chan struct{} { return make(chan struct{}) } // closed once; nothing is ever sent
+
+func (k *rankings) put(r *ranking) {
+	_, _ = rand.Read(r.token[:]) // never fails, by its contract
+	el := k.order.PushFront(r)
+	k.by[r.token], k.last[r.asked] = el, el
+	k.bytes += r.bytes()
+	for k.order.Len() > 1 && (k.bytes > k.most || time.Since(k.order.Back().Value.(*ranking).born) > k.keep) {
+		k.drop(k.order.Back())
+	}
+}
+
+func (k *rankings) drop(el *lru.Element) {
+	r := k.order.Remove(el).(*ranking)
+	delete(k.by, r.token)
+	if k.last[r.asked] == el {
+		delete(k.last, r.asked)
+	}
+	k.bytes -= r.bytes()
+}
+
+// find is the ranking that a cursor names, and how far it has been read.
+func (k *rankings) find(cursor, asked string) (*ranking, int, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || len(raw) != 20 {
+		return nil, 0, &Problem{Text: "this is no cursor of ours"}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	el, ok := k.by[[16]byte(raw)]
+	if !ok || time.Since(el.Value.(*ranking).born) > k.keep {
+		return nil, 0, &Problem{Text: "the ranking that this cursor belongs to is no longer kept: begin again without a cursor"}
+	}
+	r, at := el.Value.(*ranking), int(binary.BigEndian.Uint32(raw[16:]))
+	if r.asked != asked || at > len(r.list) {
+		return nil, 0, &Problem{Text: "this cursor belongs to another question: feed, viewer, knobs and filters must stay the same"}
+	}
+	k.order.MoveToFront(el)
+	return r, at, nil
+}
+
+func (r *ranking) cursor(at int) string {
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(r.token[:len(r.token):len(r.token)], uint32(at)))
+}
