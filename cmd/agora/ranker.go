@@ -149,7 +149,10 @@ func runDevices(_ context.Context, cmd *cli.Command) error {
 		}
 		fmt.Fprintf(table, "%s %s\t%s\t%s\n", mark, f.Device, f.Detail, state)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || runtime.Refused() == nil {
+		return err
+	}
+	return fmt.Errorf("%w; models run on the CPU", runtime.Refused())
 }
 
 func runRankerCheck(ctx context.Context, cmd *cli.Command) error {

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-
-	"agora/ranker"
 )
 
 // Device is what a model computes on.
@@ -41,8 +39,8 @@ type Found struct {
 	Named  bool   // it works and is slow: used only when the setting names it
 }
 
-// choose is the device for what the setting wants. A device that is named and
-// cannot be used is an error; Auto always ends at the CPU.
+// choose is the device for what the setting wants: the first that works for
+// Auto, and the CPU with an error for one that is named and cannot be used.
 func choose(want Device, found []Found) (Device, error) {
 	for _, f := range found {
 		if want == Auto && f.Why == "" && !f.Named {
@@ -50,7 +48,7 @@ func choose(want Device, found []Found) (Device, error) {
 		}
 		if want == f.Device {
 			if f.Why != "" {
-				return "", fmt.Errorf("%w: device %s: %s", ranker.ErrNoRuntime, want, f.Why)
+				return CPU, fmt.Errorf("device %s: %s", want, f.Why)
 			}
 			return want, nil
 		}

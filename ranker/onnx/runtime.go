@@ -67,12 +67,14 @@ type Runtime struct {
 	library string
 	version string
 	device  Device
+	refused error // why it is not the one that the setting names
 	found   []Found
 	slots   chan struct{} // runs under way, one per core; when full: requests wait, and small ones join the next run
 }
 
-// New opens the library and chooses the device. The error is a *MissingError,
-// or another ranker.ErrNoRuntime, when models cannot run here.
+// New opens the library and chooses the device. The error is a *MissingError
+// when models cannot run here. A device that is named and cannot be used is
+// none: models run on the CPU, and Refused says why.
 func New(cfg Config) (*Runtime, error) {
 	if cfg.Admit == nil {
 		return nil, errors.New("onnx: somebody must say which models are admitted")
@@ -103,8 +105,11 @@ func New(cfg Config) (*Runtime, error) {
 		return r, nil
 	}
 	r.found = machine(r.try).look(library)
-	r.device, err = choose(cfg.Device, r.found)
-	return r, err
+	r.device, r.refused = choose(cfg.Device, r.found)
+	if r.refused != nil {
+		cfg.Logger.Warn("models run on the CPU", "error", r.refused)
+	}
+	return r, nil
 }
 
 // Version is the library's.
@@ -115,6 +120,10 @@ func (r *Runtime) Library() string { return r.library }
 
 // Device is where models run.
 func (r *Runtime) Device() Device { return r.device }
+
+// Refused says why models do not run on the device that the setting names; nil
+// when they do.
+func (r *Runtime) Refused() error { return r.refused }
 
 // Devices tells about every device, in the order of preference.
 func (r *Runtime) Devices() []Found {
