@@ -413,3 +413,31 @@ func (r *Reader) AuthorActors(of uint32) (actors [Actions]uint32, trust [Actions
 	}
 	return actors, trust
 }
+
+// FirstSeen is created_at of an author's first note seen here, Unix seconds.
+func (r *Reader) FirstSeen(author uint32) int64 { return int64(r.b.actors.list[author].first) }
+
+// Support is a note's likes, answers, reposts, quotes and zaps less its
+// dislikes and reports, each key once per action and as its trust.
+func (r *Reader) Support(n Note) float64 {
+	if len(n.inner.acts) == 0 {
+		return 0
+	}
+	if x := n.inner.extra; x != nil && x.sums != nil && n.inner.latest <= r.now {
+		return support(&x.sums.trust)
+	}
+	var trust [Actions]uint32
+	acts := n.inner.acts
+	for i, a := range acts {
+		if a.actor == n.Author || a.at > r.now || i > 0 && acts[i-1].actor == a.actor && acts[i-1].action() == a.action() && acts[i-1].at <= r.now {
+			continue
+		}
+		trust[a.action()] += uint32(r.b.actors.list[a.actor].weight)
+	}
+	return support(&trust)
+}
+
+func support(trust *[Actions]uint32) float64 {
+	good := int64(trust[Like]) + int64(trust[Emoji]) + int64(trust[Reply]) + int64(trust[Repost]) + int64(trust[Quote]) + int64(trust[Zap])
+	return float64(good-int64(trust[Dislike])-int64(trust[Report])) / Unit
+}
