@@ -23,6 +23,7 @@ func (s *session) answer() {
 		jobs = s.fifo.take(jobs[:0])
 		err := s.answerJobs(jobs)
 		clear(jobs)
+		s.fifo.rest()
 		if err == nil {
 			err = s.drain(s.stall())
 		}
@@ -52,10 +53,7 @@ func (s *session) answerJobs(jobs []*job) error {
 		case j.frame != nil:
 			*buf = s.mem.appendText(*buf, j.frame, s.deflated)
 		case j.id != "":
-			if !j.reply.OK && strings.HasPrefix(j.reply.Reason, string(admit.AuthRequired)) {
-				*buf = s.mem.appendText(*buf, wire.AppendAuth(nil, s.challenge), s.deflated)
-			}
-			*buf = appendOK(*buf, j.id, j.reply)
+			*buf = s.appendReply(*buf, j)
 		default:
 			if err := s.send(buf); err != nil {
 				return err
@@ -66,6 +64,15 @@ func (s *session) answerJobs(jobs []*job) error {
 		}
 	}
 	return s.send(buf)
+}
+
+// appendReply appends the OK to an EVENT; a want for authentication comes with
+// the challenge.
+func (s *session) appendReply(dst []byte, j *job) []byte {
+	if !j.reply.OK && strings.HasPrefix(j.reply.Reason, string(admit.AuthRequired)) {
+		dst = s.mem.appendText(dst, wire.AppendAuth(nil, s.challenge), s.deflated)
+	}
+	return appendOK(dst, j.id, j.reply)
 }
 
 // appendOK appends the frame of an OK without an intermediate copy: an OK is

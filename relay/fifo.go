@@ -15,8 +15,9 @@ type job struct {
 	id    string // EVENT: the id to answer for
 
 	s       *session
-	pending bool // EVENT: no reply yet; guarded by fifo.mu
 	reply   Reply
+	pending bool // EVENT: no reply yet; guarded by fifo.mu
+	here    bool // EVENT: the reader examines it itself and will look; guarded by fifo.mu
 }
 
 // done takes the reply to an EVENT. It does not block: the committer calls it.
@@ -39,6 +40,7 @@ type fifo struct {
 	room   sync.Cond  // something was taken out, or the end has come
 	jobs   []*job     // at most inFlight; when full: the reader waits
 	ending bool       // nothing more comes in
+	busy   bool       // the answerer writes what it has taken out
 	closed bool
 }
 
@@ -54,18 +56,52 @@ func (f *fifo) awaitRoom() bool {
 	return !f.closed
 }
 
-func (f *fifo) push(j *job) {
+// push puts a job at the end. Alone means that nothing else is owed.
+func (f *fifo) push(j *job) (alone bool) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.jobs = append(f.jobs, j)
-	f.mu.Unlock()
+	return len(f.jobs) == 1 && !f.busy
 }
 
-// settle makes a pending job ready; true when it is the next one to answer.
+// settle makes a pending job ready; true when the answerer has to be told.
 func (f *fifo) settle(j *job, reply Reply) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	j.reply, j.pending = reply, false
-	return len(f.jobs) > 0 && f.jobs[0] == j
+	return len(f.jobs) > 0 && f.jobs[0] == j && !j.here
+}
+
+// examineHere lets the reader examine a job itself.
+func (f *fifo) examineHere(j *job) {
+	f.mu.Lock()
+	j.here = true
+	f.mu.Unlock()
+}
+
+// examined says that the reader is done with a job. Mine means that the reply
+// is there and nothing else is owed: the job is taken out for the reader to
+// answer. Tell means that the answerer has to.
+func (f *fifo) examined(j *job) (mine, tell bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j.here = false
+	if j.pending {
+		return false, false
+	}
+	if len(f.jobs) != 1 {
+		return false, true
+	}
+	f.jobs[0] = nil
+	f.jobs = f.jobs[:0]
+	return true, false
+}
+
+// rest says that the answerer has written what it took.
+func (f *fifo) rest() {
+	f.mu.Lock()
+	f.busy = false
+	f.mu.Unlock()
 }
 
 // take moves all that can be answered now to into, in order: up to the first
@@ -81,6 +117,7 @@ func (f *fifo) take(into []*job) []*job {
 	rest := copy(f.jobs, f.jobs[n:])
 	clear(f.jobs[rest:])
 	f.jobs = f.jobs[:rest]
+	f.busy = n > 0
 	if n > 0 {
 		f.room.Signal()
 	}

@@ -106,6 +106,33 @@ func (l *link) say(op byte, payload []byte) {
 	l.flushLocked()
 }
 
+// sayNow sends frames if nothing waits before them, and reports whether it
+// did.
+func (l *link) sayNow(frames []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.clear() {
+		return false
+	}
+	l.sendLocked(frames)
+	return true
+}
+
+// clear reports whether nothing waits before what is sent now; called with mu
+// held.
+func (l *link) clear() bool { return !l.closed && !l.writing && l.out == nil && l.raw != nil }
+
+// sendLocked sends frames on a clear link. What the socket does not take is
+// left to the answerer.
+func (l *link) sendLocked(frames []byte) {
+	if n := l.attempt(frames); n < len(frames) {
+		b := l.box()
+		*b = append(*b, frames[n:]...)
+		l.frames++
+		l.poke()
+	}
+}
+
 // pong answers a ping, unless the client has left so much unread that it does
 // not matter any more.
 func (l *link) pong(data string) {

@@ -15,7 +15,7 @@ import (
 type dispatcher struct {
 	r *Relay
 
-	mu    sync.RWMutex // guards what follows; held for reading while one event is handed out
+	mu    sync.RWMutex // guards what follows
 	index index
 	at    store.Pos // handed out up to here
 
@@ -53,16 +53,18 @@ func (d *dispatcher) run(ctx context.Context) error {
 	}
 }
 
-// change hands out one step of the log.
+// change hands out one step of the log. The position moves first: whoever
+// rejoins from now on has either read this step or is refused.
 func (d *dispatcher) change(h *handing, c *store.Change) {
-	d.mu.RLock()
-	if c.Removed == nil {
-		d.hand(h, &c.Record, c.Pos)
-	}
-	d.mu.RUnlock()
 	d.mu.Lock()
 	d.at = c.Pos
+	var wants []*sub
+	if c.Removed == nil {
+		wants = d.index.find(&h.found, &c.Record)
+	}
 	d.mu.Unlock()
+	h.now = c.Pos >= d.r.log.Head()
+	d.hand(h, wants, &c.Record, c.Pos)
 }
 
 // passing hands out an event that is not kept. It reports whether anybody
@@ -70,11 +72,12 @@ func (d *dispatcher) change(h *handing, c *store.Change) {
 func (d *dispatcher) passing(rec *store.Record) (heard bool) {
 	h, _ := d.spare.Get().(*handing)
 	if h == nil {
-		h = new(handing)
+		h = &handing{now: true}
 	}
 	d.mu.RLock()
-	heard = d.hand(h, rec, 0)
+	wants := d.index.find(&h.found, rec)
 	d.mu.RUnlock()
+	heard = d.hand(h, wants, rec, 0)
 	h.flush()
 	d.spare.Put(h)
 	return heard
@@ -83,28 +86,28 @@ func (d *dispatcher) passing(rec *store.Record) (heard bool) {
 // handing is one round of handing out: what it reuses from event to event,
 // and whose outboxes it has to flush.
 type handing struct {
+	now   bool // no further event follows at once: send, do not gather
 	found finding
 	body  body
+	frame []byte
 	dirty []*session
 }
 
-// hand puts rec into the outboxes of all who want it. pos 0 means that the
-// log does not hold it. Called with mu held for reading.
-func (d *dispatcher) hand(h *handing, rec *store.Record, pos store.Pos) (heard bool) {
-	wants := d.index.find(&h.found, rec)
+// hand gives rec to all who want it. pos 0 means that the log does not hold
+// it.
+func (d *dispatcher) hand(h *handing, wants []*sub, rec *store.Record, pos store.Pos) (heard bool) {
 	if len(wants) == 0 {
 		return false
 	}
 	h.body.reset(rec.JSON)
 	now := time.Now().Unix()
 	for _, sb := range wants {
-		s := sb.s
-		if !d.r.visible(rec, s.viewer(), now) {
+		if !d.r.visible(rec, sb.s.viewer(), now) {
 			continue
 		}
 		heard = true
-		if s.push(sb, &h.body, pos) {
-			h.dirty = append(h.dirty, s)
+		if sb.s.push(h, sb, pos) {
+			h.dirty = append(h.dirty, sb.s)
 		}
 	}
 	return heard
@@ -118,32 +121,43 @@ func (h *handing) flush() {
 	h.dirty = h.dirty[:0]
 }
 
-// push puts one event into the outbox for sb. True means that the caller is
-// to flush the session.
-func (s *session) push(sb *sub, b *body, pos store.Pos) (mine bool) {
+// push gives one event to sb: to its socket when nothing waits there, else to
+// the outbox. True means that the caller is to flush the session.
+func (s *session) push(h *handing, sb *sub, pos store.Pos) (mine bool) {
 	s.link.mu.Lock()
 	defer s.link.mu.Unlock()
 	if s.link.closed || sb.gone || pos != 0 && (sb.behind || pos <= sb.at) {
 		return false
 	}
-	n := len(sb.head) + len(b.plain)
-	if !s.room(n) {
-		if pos == 0 {
-			s.r.metrics.dropped.Inc()
-			return false
-		}
-		sb.behind, sb.at = true, pos-1
-		s.lagging = append(s.lagging, sb)
-		s.r.metrics.lagging.Inc()
-		s.poke()
+	if h.now && s.clear() {
+		h.frame = s.mem.appendShared(h.frame[:0], sb.head, &h.body, s.deflated)
+		s.sendLocked(h.frame)
+		s.r.metrics.delivered.Inc()
+		return false
+	}
+	if !s.room(len(sb.head) + len(h.body.plain)) {
+		s.fallBehind(sb, pos)
 		return false
 	}
 	box := s.box()
-	*box = s.mem.appendShared(*box, sb.head, b, s.deflated)
+	*box = s.mem.appendShared(*box, sb.head, &h.body, s.deflated)
 	s.frames++
 	s.r.metrics.delivered.Inc()
 	mine, s.queued = !s.queued, true
 	return mine
+}
+
+// fallBehind leaves what sb cannot be given now to the log; what the log does
+// not hold is dropped. Called with link.mu held.
+func (s *session) fallBehind(sb *sub, pos store.Pos) {
+	if pos == 0 {
+		s.r.metrics.dropped.Inc()
+		return
+	}
+	sb.behind, sb.at = true, pos-1
+	s.lagging = append(s.lagging, sb)
+	s.r.metrics.lagging.Inc()
+	s.poke()
 }
 
 // add enters a subscription that is still behind: events that the log does

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,6 +140,44 @@ func TestWhatIsStoredAndPassedOnDuringAQuestionArrivesOnceAfterIt(t *testing.T) 
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
 	c.silent()
+}
+
+// askedLog tells when somebody asks where its end is.
+type askedLog struct {
+	Log
+	asked atomic.Pointer[func()]
+}
+
+func (l *askedLog) Head() store.Pos {
+	if f := l.asked.Load(); f != nil {
+		(*f)()
+	}
+	return l.Log.Head()
+}
+
+func TestWhoRejoinsWhileAnEventIsHandedOutIsSentToTheLog(t *testing.T) {
+	log := new(askedLog)
+	r := start(t, Config{}, func(p *Parts) { log.Log = p.Log; p.Log = log })
+	sb := &sub{s: &session{link: new(link)}, behind: true}
+	refused := make(chan bool, 1)
+	midway := func() { // the dispatcher asks between finding who wants an event and handing it out
+		log.asked.Store(nil)
+		refused <- !r.live.rejoin(sb, 0)
+	}
+	p, ev := r.dial(t), newAuthor().note(t, 0)
+	log.asked.Store(&midway)
+	p.mustPublish(ev)
+	if !<-refused {
+		t.Error("a subscription that has read up to 0 is live while event 1 is being handed out")
+	}
+	eventually(t, "the dispatcher is past it", func() bool {
+		r.live.mu.RLock()
+		defer r.live.mu.RUnlock()
+		return r.live.at == 1
+	})
+	if !r.live.rejoin(sb, 1) {
+		t.Error("a subscription that has read everything is refused")
+	}
 }
 
 // TestASlowReaderIsSentEverythingInTheEnd fills a subscriber's socket and

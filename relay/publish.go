@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"runtime"
 
 	"agora/relay/admit"
 	"agora/relay/store"
@@ -58,17 +59,34 @@ func (r *Relay) Submit(ctx context.Context, ev *nostr.Event, record []byte, from
 	if record == nil {
 		record = wire.AppendEvent(nil, ev)
 	}
+	return r.submit(&submission{ctx: ctx, ev: ev, record: record, from: from, done: done})
+}
+
+func (r *Relay) submit(s *submission) error {
 	select {
-	case r.verify <- &submission{ctx: ctx, ev: ev, record: record, from: from, done: done}:
+	case r.verify <- s:
 		if r.work.Err() != nil {
 			r.refuseWaiting() // the verifiers may have gone before it came
 		}
 		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("publish %s: %w", ev.ID, ctx.Err())
+	case <-s.ctx.Done():
+		return fmt.Errorf("publish %s: %w", s.ev.ID, s.ctx.Err())
 	case <-r.work.Done():
 		return store.ErrClosed
 	}
+}
+
+// mayExamine lets a caller examine one event itself while fewer are examined
+// than there are processors. Who may takes one off examining when done.
+func (r *Relay) mayExamine() bool {
+	if len(r.verify) > 0 {
+		return false
+	}
+	if r.examining.Add(1) <= int32(runtime.GOMAXPROCS(0)) {
+		return true
+	}
+	r.examining.Add(-1)
+	return false
 }
 
 // verifier examines what is submitted until ctx ends.
@@ -76,7 +94,9 @@ func (r *Relay) verifier(ctx context.Context) {
 	for {
 		select {
 		case s := <-r.verify:
+			r.examining.Add(1)
 			r.examine(s)
+			r.examining.Add(-1)
 		case <-ctx.Done():
 			r.refuseWaiting()
 			return

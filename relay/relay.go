@@ -81,6 +81,8 @@ type Relay struct {
 
 	verify chan *submission // at most verifyQueue submissions; when full: whoever submits waits
 
+	examining atomic.Int32 // events being examined now
+
 	work     context.Context // ends when the last session has been drained
 	endWork  context.CancelFunc
 	running  atomic.Bool

@@ -205,9 +205,36 @@ func (s *session) event(m wire.Message) {
 		return
 	}
 	j := &job{id: m.Event.ID, s: s, pending: true}
-	s.fifo.push(j)
-	if err := s.r.Submit(s.r.work, m.Event, m.JSON, s.peer(), j.done); err != nil {
+	sub := &submission{ctx: s.r.work, ev: m.Event, record: m.JSON, from: s.peer(), done: j.done}
+	if s.fifo.push(j) && s.r.mayExamine() {
+		s.eventHere(j, sub)
+		return
+	}
+	if err := s.r.submit(sub); err != nil {
 		j.done(Reply{}, err)
+	}
+}
+
+// eventHere examines an event in the reader, and answers it there if the
+// answer is known then: for a client that waits for each OK, that spares two
+// changes of goroutine.
+func (s *session) eventHere(j *job, sub *submission) {
+	s.fifo.examineHere(j)
+	s.r.examine(sub)
+	s.r.examining.Add(-1)
+	mine, tell := s.fifo.examined(j)
+	if tell {
+		s.pokeAnswerer()
+	}
+	if !mine {
+		return
+	}
+	buf := s.mem.slips.take()
+	defer s.mem.slips.give(buf)
+	*buf = s.appendReply(*buf, j)
+	if !s.sayNow(*buf) {
+		s.fifo.push(j)
+		s.pokeAnswerer()
 	}
 }
 

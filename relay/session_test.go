@@ -137,6 +137,17 @@ func TestQuestionsThatTakeTooLongAreClosed(t *testing.T) {
 	c.silent()
 }
 
+func TestAnAnswerThatIsReadyWaitsForTheQuestionBeforeIt(t *testing.T) {
+	slow := &blockingLog{entered: make(chan struct{}, 1)}
+	r := start(t, Config{Limits: Limits{QueryTime: 300 * time.Millisecond}}, func(p *Parts) { slow.Log = p.Log; p.Log = slow })
+	c, ev := r.dial(t), newAuthor().event(t, 20_000, 0)
+	c.send(req("s", `{"kinds":[777]}`))
+	<-slow.entered
+	c.send(eventMessage(ev))
+	c.want("CLOSED", "s", "error: ")
+	c.want("OK", ev.ID, "mute: ")
+}
+
 func TestAStuckClientDelaysNobody(t *testing.T) {
 	r := start(t, Config{}, nil)
 	a := newAuthor()
