@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -340,6 +341,77 @@ func TestAnswersAreRightUnderLoad(t *testing.T) {
 			})
 		}
 		all.Wait()
+	}
+}
+
+func TestCloseDuringRunsAnswersEveryRequest(t *testing.T) {
+	for round := range 20 {
+		s := load(t, identityModel())
+		var all sync.WaitGroup
+		for client := range 8 {
+			all.Go(func() {
+				for i := range 40 {
+					in := []float32{float32(client), float32(i)}
+					got, err := s.Score(t.Context(), trusts(in...))
+					if errors.Is(err, ranker.ErrClosed) {
+						return
+					}
+					if err != nil || !slices.Equal(got, in) {
+						t.Errorf("%v, %v", got, err)
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(round) * 20 * time.Microsecond)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		if n := len(s.free); n != 0 {
+			t.Errorf("%d sets of tensors outlive their session", n)
+		}
+	}
+}
+
+// TestLoadingAndClosingKeepsNothing counts open files, goroutines and memory
+// over many models.
+func TestLoadingAndClosingKeepsNothing(t *testing.T) {
+	model := denseModel(catalogueFloats(40), 256, 64)
+	r := testRuntime(t)
+	use := func() {
+		s, err := r.Load(t.Context(), model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.(*Session).trial(t.Context(), 500); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	for range 10 {
+		use()
+	}
+	open, running, memory := files(), runtime.NumGoroutine(), resident(t)
+	for range 100 {
+		use()
+	}
+	if n := files(); n > open {
+		t.Errorf("%d files open, before it were %d", n, open)
+	}
+	if n := runtime.NumGoroutine(); n > running+2 {
+		t.Errorf("%d goroutines, before it were %d", n, running)
+	}
+	if grown := resident(t) - memory; grown > 30 {
+		t.Errorf("%.0f MB more memory after 100 models", grown)
 	}
 }
 
