@@ -119,10 +119,15 @@ func (r *Reader) Recent(yield func(Note) bool) {
 // By yields an author's live notes, the last to arrive first, at most 200.
 func (r *Reader) By(author uint32, yield func(Note) bool) {
 	at := r.b.actors.list[author].notes
-	for steps := 0; at != 0 && steps < mostChain; steps++ {
+	for steps, ahead := 0, 0; at != 0 && steps < mostChain && ahead < 16*mostChain; {
 		n, ok := r.note(at - 1)
 		at = r.b.notes.at(at - 1).next
-		if ok && !yield(n) {
+		if !ok {
+			ahead++
+			continue
+		}
+		steps++
+		if !yield(n) {
 			return
 		}
 	}
@@ -263,10 +268,7 @@ type Twins struct {
 // Twins looks for near-duplicates.
 func (r *Reader) Twins(n Note) (t Twins) {
 	var authors []uint32
-	r.b.twins.each(&r.b.notes, n.inner, func(o *note) {
-		if o.created > r.now {
-			return
-		}
+	r.b.twins.each(&r.b.notes, n.inner, r.now, func(o *note) {
 		t.Notes++
 		if o.created < n.inner.created {
 			t.Earlier++

@@ -140,17 +140,23 @@ func (t *twins) drop(notes *notes, place uint32) {
 	}
 }
 
-// each walks the near-duplicates of a note, each once, at most mostTwins of a
-// quarter looked at.
-func (t *twins) each(notes *notes, n *note, yield func(*note)) {
+// each walks the near-duplicates of a note that were written by now, each once.
+// Of a quarter at most mostTwins are looked at; those that lie ahead of now do
+// not use that up until they are many times more.
+func (t *twins) each(notes *notes, n *note, now uint32, yield func(*note)) {
 	if n.sketch == 0 {
 		return
 	}
 	for i := range t {
 		place := t[i][quarter(n.sketch, i)]
-		for steps := 0; place != 0 && steps < mostTwins; steps++ {
+		for steps, ahead := 0, 0; place != 0 && steps < mostTwins && ahead < 16*mostTwins; {
 			other := notes.at(place - 1)
 			place = other.twin[i].next
+			if other.created > now {
+				ahead++
+				continue
+			}
+			steps++
 			if other != n && similar(n.sketch, other.sketch) && firstShared(n.sketch, other.sketch) == i {
 				yield(other)
 			}
