@@ -71,8 +71,10 @@ func (s *Store) stream(f nostr.Filter) (*stream, error) {
 		}
 	}
 	st.covers = best.covers
-	for _, r := range best.rows {
-		st.runs = append(st.runs, &run{dbi: r.dbi, key: r.key})
+	runs := make([]run, len(best.rows))
+	for i, r := range best.rows {
+		runs[i] = run{dbi: r.dbi, key: r.key}
+		st.runs = append(st.runs, &runs[i])
 	}
 	return st, nil
 }

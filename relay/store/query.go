@@ -39,15 +39,19 @@ func (s *Store) QueryAt(ctx context.Context, upTo Pos, filters ...nostr.Filter) 
 			yield(Record{}, err)
 			return
 		}
+		q.pad, _ = s.pads.Get().(*pad)
+		if q.pad == nil {
+			q.pad = new(pad)
+		}
 		for !q.done {
 			if err := ctx.Err(); err != nil {
 				yield(Record{}, err)
 				return
 			}
-			batch, err := q.batch(true)
-			for i := range batch {
-				if !yield(batch[i], nil) {
-					return
+			err := q.batch(true)
+			for i := range q.pad.rows {
+				if !yield(q.pad.rows[i], nil) {
+					return // the caller may go on looking at this record: the pad is left to it
 				}
 			}
 			if err != nil {
@@ -55,6 +59,7 @@ func (s *Store) QueryAt(ctx context.Context, upTo Pos, filters ...nostr.Filter) 
 				return
 			}
 		}
+		s.pads.Put(q.pad)
 	}
 }
 
@@ -70,7 +75,7 @@ func (s *Store) Count(ctx context.Context, filters ...nostr.Filter) (n int64, er
 			return n, err
 		}
 		before := q.rows
-		if _, err := q.batch(false); err != nil {
+		if err := q.batch(false); err != nil {
 			return n, err
 		}
 		n += q.rows - before
@@ -139,18 +144,52 @@ type query struct {
 	done    bool
 	rows    int64    // passed on so far
 	group   []Record // what next returned last
-	buf     []byte   // holds the copies of one batch
+	pad     *pad     // nil when records are only counted
 }
 
-// batch does a transaction's worth of the query. With records it returns
-// copies, all in one buffer that the next batch uses again.
-func (q *query) batch(records bool) (out []Record, err error) {
-	deadline := time.Now().Add(batchTime)
-	q.buf = q.buf[:0]
-	if records && cap(q.buf) > 4*batchBytes {
-		q.buf = nil
+// pad holds the copies of one batch of records. Pads are used again, so that
+// reading leaves the collector little to do.
+type pad struct {
+	rows   []Record
+	chunks [][]byte // of padChunk bytes, and those of longer records
+	used   int      // chunks in use
+}
+
+// padChunk is the room for some 90 records; a longer one gets a chunk of its own.
+const padChunk = 64 << 10
+
+// reset makes all room free and lets go of chunks made for long records.
+func (p *pad) reset() {
+	p.rows, p.used = p.rows[:0], 0
+	p.chunks = slices.DeleteFunc(p.chunks, func(c []byte) bool { return cap(c) > padChunk })
+	for i := range p.chunks {
+		p.chunks[i] = p.chunks[i][:0]
 	}
-	err = q.s.view(func(txn *lmdb.Txn) error {
+}
+
+// keep copies a record out of the map.
+func (p *pad) keep(r Record) {
+	n := len(r.JSON)
+	for p.used == 0 || len(p.chunks[p.used-1])+n > cap(p.chunks[p.used-1]) {
+		if p.used == len(p.chunks) {
+			p.chunks = append(p.chunks, make([]byte, 0, max(n, padChunk)))
+		}
+		p.used++
+	}
+	c := p.chunks[p.used-1]
+	r.JSON = append(c, r.JSON...)[len(c) : len(c)+n : len(c)+n]
+	p.chunks[p.used-1] = c[:len(c)+n]
+	p.rows = append(p.rows, r)
+}
+
+// batch does a transaction's worth of the query. With records it leaves copies
+// on the pad.
+func (q *query) batch(records bool) error {
+	deadline := time.Now().Add(batchTime)
+	if records {
+		q.pad.reset()
+	}
+	return q.s.view(func(txn *lmdb.Txn) error {
 		cs := newCursors(txn, &q.s.t)
 		defer cs.close()
 		for i := range q.streams {
@@ -159,7 +198,7 @@ func (q *query) batch(records bool) (out []Record, err error) {
 			}
 		}
 		fast := !records && q.s.vanishing.Load() == nil && !q.s.due(txn)
-		size := 0
+		began, size := q.rows, 0
 		for n := 1; ; n++ {
 			group, more, err := q.next(cs, fast)
 			if err != nil {
@@ -172,16 +211,15 @@ func (q *query) batch(records bool) (out []Record, err error) {
 			for _, rec := range group {
 				q.rows++
 				if records {
-					out = append(out, q.keep(rec))
+					q.pad.keep(rec)
 					size += len(rec.JSON)
 				}
 			}
-			if len(out) >= batchRows || size >= batchBytes || n%64 == 0 && time.Now().After(deadline) {
+			if q.rows-began >= batchRows || size >= batchBytes || n%64 == 0 && time.Now().After(deadline) {
 				return nil
 			}
 		}
 	})
-	return out, err
 }
 
 // due reports whether an event has expired that the sweeper has not yet taken.
@@ -195,21 +233,10 @@ func (s *Store) due(txn *lmdb.Txn) bool {
 	return err == nil && int64(binary.BigEndian.Uint64(k)) <= time.Now().Unix()
 }
 
-// keep copies a record out of the map.
-func (q *query) keep(r Record) Record {
-	if len(q.buf)+len(r.JSON) > cap(q.buf) {
-		q.buf = make([]byte, 0, max(8<<10, len(r.JSON), min(4*cap(q.buf), 256<<10)))
-	}
-	at := len(q.buf)
-	q.buf = append(q.buf, r.JSON...)
-	r.JSON = q.buf[at:len(q.buf):len(q.buf)]
-	return r
-}
-
 // next returns the records of the next slot (created_at and the first bytes of
 // the id) that any stream lets through: none, one or, for ids made to collide,
-// several, which only the whole id can order. The slice is used again. Fast leaves the records of
-// covered streams unread.
+// several, which only the whole id can order. The slice is used again. Fast
+// leaves the records of covered streams unread.
 func (q *query) next(cs *cursors, fast bool) (group []Record, more bool, err error) {
 	best := -1
 	for i, st := range q.streams {
@@ -257,12 +284,13 @@ type stream struct {
 // run is what one index holds under one key. It keeps a page of entries that
 // points into the map and is dropped with the transaction.
 type run struct {
-	dbi  lmdb.DBI
-	key  []byte // nil: the whole created index, or ids
-	ids  []ID   // a run made of these alone
-	page []byte
-	own  []byte // the page, where the index holds no entries
-	end  bool
+	dbi   lmdb.DBI
+	key   []byte // nil: the whole created index, or ids
+	ids   []ID   // a run made of these alone
+	page  []byte
+	own   []byte // the page, where the index holds no entries
+	asked bool   // seek has been here before
+	end   bool
 }
 
 // resume places the stream's runs at the entry after the query's last.
@@ -328,7 +356,7 @@ func (st *stream) take(cs *cursors, q *query, fast bool) (rec Record, pass bool,
 		return rec, false, nil
 	}
 	if rec.Pos = e.pos(); !fast || !st.covers {
-		if rec, err = getRecord(cs.txn, &q.s.t, e.pos()); err != nil {
+		if rec, err = cs.record(e.pos()); err != nil {
 			return rec, false, err
 		}
 		if !st.covers && !rec.Match(st.f) || expired(&rec) || q.s.hidden(&rec) {

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -16,6 +17,8 @@ type cursors struct {
 	txn  *lmdb.Txn
 	t    *tables
 	open []tableCursor // a handful
+	key  [8]byte       // of the record read last
+	from entry         // sought last
 }
 
 type tableCursor struct {
@@ -39,14 +42,33 @@ func (cs *cursors) at(dbi lmdb.DBI) (*lmdb.Cursor, error) {
 	return cur, nil
 }
 
+// record reads one record by cursor, which finds neighbours in the log without
+// going down the tree again.
+func (cs *cursors) record(pos Pos) (Record, error) {
+	cur, err := cs.at(cs.t.log)
+	if err != nil {
+		return Record{}, err
+	}
+	binary.BigEndian.PutUint64(cs.key[:], uint64(pos))
+	_, v, err := cur.Get(cs.key[:], nil, lmdb.SetKey)
+	if err != nil {
+		return Record{}, fmt.Errorf("log row %d: %w: %w", pos, errDamaged, err)
+	}
+	c, err := readLog(pos, v)
+	if err != nil || c.Removed != nil {
+		return Record{}, fmt.Errorf("log row %d: %w", pos, errors.Join(err, errDamaged))
+	}
+	return c.Record, nil
+}
+
 func (cs *cursors) close() {
 	for _, c := range cs.open {
 		c.cur.Close()
 	}
 }
 
-// seek fetches the page of entries that begins with the first one not less
-// than from. An empty page means that the run is through.
+// seek fetches the first entry not less than from and, but for the first time,
+// those of its page behind it. An empty page means that the run is through.
 func (r *run) seek(cs *cursors, from entry) error {
 	r.page = nil
 	if r.ids != nil {
@@ -59,12 +81,17 @@ func (r *run) seek(cs *cursors, from entry) error {
 	if err != nil {
 		return err
 	}
-	_, v, err := cur.Get(r.key, from[:], lmdb.GetBothRange)
+	cs.from = from
+	_, v, err := cur.Get(r.key, cs.from[:], lmdb.GetBothRange)
 	if lmdb.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if !r.asked { // of most runs of a feed, one entry is all that is needed
+		r.asked, r.page = true, v
+		return nil
 	}
 	// A lone value has no page of duplicates, and LMDB then leaves what it was
 	// given in place: v, which points into the map, not into Go's memory.
@@ -76,7 +103,7 @@ func (r *run) seek(cs *cursors, from entry) error {
 		return fmt.Errorf("a page of %d bytes of entries: %w", len(page), errDamaged)
 	}
 	n := sort.Search(len(page)/entrySize, func(i int) bool {
-		return bytes.Compare(page[i*entrySize:(i+1)*entrySize], from[:]) >= 0
+		return bytes.Compare(page[i*entrySize:(i+1)*entrySize], cs.from[:]) >= 0
 	})
 	r.page = page[n*entrySize:]
 	return nil
@@ -93,7 +120,7 @@ func (r *run) seekIDs(cs *cursors, from entry) error {
 		if err != nil {
 			return err
 		}
-		rec, err := getRecord(cs.txn, cs.t, Pos(binary.BigEndian.Uint64(v)))
+		rec, err := cs.record(Pos(binary.BigEndian.Uint64(v)))
 		if err != nil {
 			return err
 		}

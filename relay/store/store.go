@@ -99,7 +99,8 @@ type Store struct {
 
 	vanishing atomic.Pointer[map[[32]byte]vanishing] // bulk removals not yet through, by author; nil: none
 	retention atomic.Pointer[Retention]
-	sets      *sets // fingerprints kept ready for negentropy
+	pads      sync.Pool // *pad, of queries that were read to their end
+	sets      *sets     // fingerprints kept ready for negentropy
 }
 
 // Open opens or creates the store in dir. It starts nothing: writes are done
