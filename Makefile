@@ -19,7 +19,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # libsecp256k1 and LMDB are C, compiled by gcc on the way
 export CGO_ENABLED := 1
 
-.PHONY: run build test test-go test-node check bench fuzz tools clean onnxruntime test-webgpu
+.PHONY: run build test test-go test-node test-web web check bench fuzz tools clean onnxruntime test-webgpu
 
 run: build
 	@echo "starting the relay; Ctrl-C stops it"
@@ -27,6 +27,7 @@ run: build
 
 build: tools
 	@$(MAKE) --no-print-directory onnxruntime || echo "without $(ORT): models will not run, all else does; make onnxruntime tries again" >&2
+	@$(MAKE) --no-print-directory web || echo "without the web client: the relay's address shows its landing page; make web tries again" >&2
 	@echo "building bin/agora (the first time also fetches and compiles what it needs: some minutes)"
 	@$(GO) build -tags $(TAGS) -o bin/agora ./cmd/agora
 
@@ -45,6 +46,23 @@ test-node: build
 # models on a GPU's path, through Mesa's software Vulkan where Debian gives it
 test-webgpu: tools onnxruntime
 	@GO="$(GO)" ./.ci/webgpu-test
+
+# the web client in Debian's chromium, against bin/agora with the real events; screenshots go to test/web/shots
+test-web: tools web build
+	@./.ci/tools chromium
+	@echo "the web client against bin/agora"
+	@cd web && npm test
+	@cd test/web && npm ci --ignore-scripts && npm test
+
+# the web client, which bin/agora embeds
+web: web/dist/app/index.html
+
+web/dist/app/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/*.js web/*.json web/index.html -type f)
+	@echo "building the web client"
+	@cd web && npm run build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@cd web && npm ci --ignore-scripts
 
 check: tools
 	@echo "gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); \

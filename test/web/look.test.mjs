@@ -1,0 +1,62 @@
+// How it looks and whom it leaves out: axe-core on each view at both widths and
+// in both themes, and a picture of each in shots/ to be looked at.
+import assert from 'node:assert/strict'
+import { mkdir } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { after, before, test } from 'node:test'
+import { launch, open } from './browser.mjs'
+import { realEvents, startRelay } from './relay.mjs'
+
+const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
+const shots = fileURLToPath(new URL('shots/', import.meta.url))
+let relay
+let empty
+let browser
+
+before(async () => {
+  await mkdir(shots, { recursive: true })
+  ;[relay, empty, browser] = await Promise.all([startRelay(realEvents), startRelay(), launch()])
+}, { timeout: 180_000 })
+
+after(async () => {
+  await browser?.close()
+  await relay?.stop()
+  await empty?.stop()
+})
+
+const views = {
+  feed: { path: '/?feed=latest' },
+  tune: { path: '/?feed=hot&knob.hours=48', wait: 'input[type=range]' },
+  why: { path: '/?feed=hot', act: page => page.locator('button.why').first().click(), wait: '.why li, .why h3' },
+  compare: { path: '/?feed=hot&versus=latest', wait: '.pair [data-note]' },
+  thread: { path: '/?feed=latest', act: page => page.locator('#notes footer a').first().click(), wait: 'dialog article' },
+  profile: { path: '/?feed=latest', act: page => page.locator('#notes .who a').first().click(), wait: 'dialog article' },
+  reader: { path: '/?feed=latest', act: page => page.click('button.reader'), wait: 'dialog input' },
+  empty: { path: '/?feed=latest', bare: true, wait: 'text=This relay is empty' },
+}
+
+for (const width of [360, 1440]) {
+  for (const colorScheme of ['light', 'dark']) {
+    test(`nobody is left out at ${width} px, ${colorScheme}`, async t => {
+      const { page, context, complaints } = await open(browser, { viewport: { width, height: width < 500 ? 780 : 900 }, colorScheme, bypassCSP: true })
+      t.after(() => context.close())
+      for (const [name, view] of Object.entries(views)) await look(page, `${name}-${width}-${colorScheme}`, view)
+      assert.deepEqual(complaints, [])
+    })
+  }
+}
+
+async function look(page, name, view) {
+  await page.goto((view.bare ? empty.url : relay.url) + view.path)
+  if (!view.bare) await page.waitForSelector('#notes [data-note]')
+  await view.act?.(page)
+  if (view.wait) await page.waitForSelector(view.wait)
+  await page.waitForTimeout(400) // names arrive after the notes
+  await page.screenshot({ path: `${shots}${name}.png` })
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name}: nothing sticks out`)
+  await page.addScriptTag({ path: axe })
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }))
+  const serious = found.violations.filter(v => v.impact === 'serious' || v.impact === 'critical')
+  assert.deepEqual(serious.map(v => `${v.id}: ${v.nodes.map(n => n.html.slice(0, 160)).join(' | ')}`), [], name)
+}

@@ -1,0 +1,224 @@
+// What a reader does on the first page, in a real browser, against the real
+// program loaded with real events.
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import * as nip19 from 'nostr-tools/nip19'
+import { newAuthor } from './author.mjs'
+import { launch, open } from './browser.mjs'
+import { realEvents, startRelay } from './relay.mjs'
+
+let relay
+let browser
+
+before(async () => {
+  ;[relay, browser] = await Promise.all([startRelay(realEvents), launch()])
+}, { timeout: 180_000 })
+
+after(async () => {
+  await browser?.close()
+  await relay?.stop()
+})
+
+const order = page => page.$$eval('#notes [data-note]', list => list.map(n => n.dataset.note))
+const settled = page => page.waitForSelector('#notes ol[aria-busy="false"] [data-note]')
+
+/** Opens a place; when the test ends, nothing may have been complained of or asked elsewhere. */
+async function at(t, path, options) {
+  const opened = await open(browser, options)
+  t.after(async () => {
+    await opened.context.close()
+    assert.deepEqual(opened.complaints, [], 'the console is clean')
+    const elsewhere = opened.asked.filter(u => new URL(u).host !== new URL(relay.url).host)
+    assert.deepEqual(elsewhere, [], 'nothing is asked of another origin')
+  })
+  await opened.page.goto(relay.url + path)
+  return opened.page
+}
+
+/** The order that the API gives. */
+async function pageOf(feed, query = '') {
+  const resp = await fetch(`${relay.url}/v1/feeds/${feed}?limit=30${query}`)
+  assert.equal(resp.status, 200)
+  return (await resp.json()).items.map(i => i.event.id)
+}
+
+test('another feed is one press away, changes the order, and the way back works', async t => {
+  const page = await at(t, '/?feed=latest')
+  await settled(page)
+  const latest = await order(page)
+  assert.deepEqual(latest, await pageOf('latest'), 'the page is in the order of the ranker')
+  await page.click('nav[aria-label="Feeds"] a[data-feed="hot"]')
+  await page.waitForFunction(first => document.querySelector('h1')?.textContent.trim() === 'Hot' && document.querySelector('#notes [data-note]') && document.querySelector('#notes [data-note]').dataset.note !== first, latest[0])
+  await settled(page)
+  const hot = await order(page)
+  assert.notDeepEqual(hot, latest)
+  assert.deepEqual(hot, await pageOf('hot'))
+  assert.match(page.url(), /feed=hot/)
+  await page.goBack()
+  await page.waitForFunction(first => document.querySelector('#notes [data-note]')?.dataset.note === first, latest[0])
+  assert.deepEqual(await order(page), latest)
+})
+
+test('a turned knob ranks again at once, and the link carries the setting', async t => {
+  const page = await at(t, '/?feed=hot')
+  await settled(page)
+  await page.click('button:has-text("Tune")')
+  const knob = page.getByLabel('Hours', { exact: true })
+  const before = await order(page)
+  const took = await knob.evaluate(async input => {
+    const list = () => document.querySelector('#notes ol').dataset.made
+    const times = []
+    for (const value of [168, 90, 20, 60, 1]) {
+      const had = list()
+      const began = performance.now()
+      input.value = value
+      input.dispatchEvent(new Event('input', { bubbles: true }))
+      while (list() === had) await new Promise(requestAnimationFrame)
+      times.push(performance.now() - began)
+    }
+    return times.sort((a, b) => a - b)
+  })
+  t.diagnostic(`from the knob to the page, ms: ${took.map(Math.round).join(' ')}`)
+  assert.ok(took[2] <= 150, `the middle of five turns took ${took[2]} ms`)
+  assert.match(page.url(), /knob\.hours=1(&|$)/)
+  const turned = await order(page)
+  assert.deepEqual(turned, await pageOf('hot', '&hours=1'))
+  assert.notDeepEqual(turned, before, 'the setting matters')
+  const other = await at(t, new URL(page.url()).search.replace(/^/, '/'))
+  await settled(other)
+  assert.equal(await other.getByLabel('Hours', { exact: true }).inputValue(), '1')
+  assert.deepEqual(await order(other), turned)
+  await other.click("text=Back to the author's setting")
+  await other.waitForFunction(first => document.querySelector('#notes [data-note]').dataset.note === first, before[0])
+  assert.doesNotMatch(other.url(), /knob/)
+})
+
+test('a note that is written now is announced and followed into view', async t => {
+  const page = await at(t, '/?feed=latest')
+  await settled(page)
+  await page.evaluate(() => window.scrollTo(0, 2000))
+  const author = newAuthor(relay.socket)
+  const note = await author.publish({ content: 'Written while somebody watches' })
+  await page.click('.fresh button', { timeout: 20_000 })
+  const card = page.locator(`#notes [data-note="${note.id}"]`)
+  await card.waitFor()
+  assert.ok(await card.evaluate(n => n === document.activeElement), 'it has the focus')
+  const box = await card.boundingBox()
+  assert.ok(box.y >= 0 && box.y + box.height <= 900, 'it is in view')
+  assert.equal((await order(page))[0], note.id)
+})
+
+test('every note says why it is there, in words', async t => {
+  const page = await at(t, '/?feed=hot')
+  await settled(page)
+  assert.equal(await page.locator('button.why').count(), (await order(page)).length)
+  await page.locator('button.why').nth(1).click()
+  const why = page.getByRole('region', { name: 'Why this?' })
+  await why.getByText('What weighed most').waitFor()
+  const text = await why.innerText()
+  assert.match(text, /Place 2 of [\d,]+ in Hot/)
+  assert.match(text, /(Raised|Lowered) it/)
+  assert.match(text, /Model [0-9a-f]{12}/)
+  assert.match(text, /version [0-9a-f]{12}/)
+  await why.getByText('Carried by').waitFor()
+})
+
+test('two feeds stand side by side and the same note is joined', async t => {
+  const page = await at(t, '/?feed=latest')
+  await settled(page)
+  await page.click('button:has-text("Compare")')
+  await page.getByLabel('Right').selectOption('one-per-author')
+  await page.waitForFunction(() => document.querySelector('.pair path'))
+  const columns = await page.$$eval('.pair section', list => list.map(s => [...s.querySelectorAll('[data-note]')].map(n => n.dataset.note)))
+  assert.deepEqual(columns, [await pageOf('latest'), await pageOf('one-per-author')])
+  const shared = columns[0].filter(id => columns[1].includes(id))
+  assert.ok(shared.length > 0)
+  assert.equal(await page.locator('.pair path').count(), shared.length, 'each shared note has its line')
+  await page.locator(`.pair section >> nth=0 >> [data-note="${shared[0]}"]`).hover()
+  assert.equal(await page.locator(`[data-note="${shared[0]}"].pointed`).count(), 2, 'both places light up')
+  await page.click('[aria-label="Swap the two feeds"]')
+  await page.waitForFunction(() => document.querySelector('h1').textContent.startsWith('One per author'))
+})
+
+test('a conversation and a profile open, and close again', async t => {
+  const page = await at(t, '/?feed=latest')
+  await settled(page)
+  const author = newAuthor(relay.socket)
+  await author.publish({ kind: 0, content: JSON.stringify({ name: 'Thread Starter', about: 'Begins things' }) })
+  const root = await author.publish({ content: 'A beginning' })
+  const answer = await newAuthor(relay.socket).publish({ content: 'An answer', tags: [['e', root.id, '', 'root'], ['p', author.pubkey]] })
+  await newAuthor(relay.socket).publish({ content: 'An answer to the answer', tags: [['e', root.id, '', 'root'], ['e', answer.id, '', 'reply']] })
+  await page.goto(`${relay.url}/?feed=latest&note=${answer.id}`)
+  const sheet = page.getByRole('dialog', { name: 'Conversation' })
+  await sheet.getByText('An answer to the answer').waitFor()
+  assert.deepEqual(await sheet.locator('.text').allInnerTexts(), ['A beginning', 'An answer', 'An answer to the answer'])
+  assert.match(await sheet.locator('[aria-current="true"]').innerText(), /An answer/)
+  await sheet.getByRole('link', { name: 'Thread Starter' }).first().click()
+  const profile = page.getByRole('dialog', { name: 'Profile' })
+  await profile.getByText('Begins things').waitFor()
+  await page.keyboard.press('Escape')
+  await profile.waitFor({ state: 'detached' })
+  assert.doesNotMatch(page.url(), /person|note=/)
+})
+
+test('anybody may be read as, and an extension signs in', async t => {
+  const author = newAuthor(relay.socket)
+  const friend = newAuthor(relay.socket)
+  await friend.publish({ content: 'From a friend' })
+  await author.publish({ kind: 0, content: JSON.stringify({ name: 'Reader One' }) })
+  await author.publish({ kind: 3, tags: [['p', friend.pubkey]] })
+  const page = await at(t, '/?feed=latest')
+  await settled(page)
+  await page.click('button.reader')
+  await page.getByLabel('Public key').fill('npub1nonsense')
+  await page.click('text=Read as this key')
+  await page.getByText('That is no public key').waitFor()
+  await page.getByLabel('Public key').fill(nip19.npubEncode(author.pubkey))
+  const asked = page.waitForRequest(r => r.url().includes(`viewer=${author.pubkey}`))
+  await page.click('text=Read as this key')
+  await asked
+  await page.locator('button.reader', { hasText: 'Reader One' }).waitFor()
+  await settled(page)
+
+  const signing = await at(t, '/?feed=latest')
+  await signing.evaluate(pubkey => (window.nostr = { getPublicKey: async () => pubkey, signEvent: async e => e }), author.pubkey)
+  await settled(signing)
+  await signing.click('button.reader')
+  await signing.click('text=Sign in by extension')
+  await signing.locator('button.reader', { hasText: 'Reader One ✓' }).waitFor()
+})
+
+test('the whole page works by keys', async t => {
+  const page = await at(t, '/?feed=latest')
+  await settled(page)
+  const list = await order(page)
+  const focused = () => page.evaluate(() => document.activeElement.closest('[data-note]')?.dataset.note)
+  await page.keyboard.press('j')
+  await page.keyboard.press('j')
+  await page.keyboard.press('j')
+  await page.keyboard.press('k')
+  assert.equal(await focused(), list[1])
+  await page.keyboard.press('w')
+  await page.getByRole('region', { name: 'Why this?' }).waitFor()
+  await page.keyboard.press('o')
+  await page.getByRole('dialog', { name: 'Conversation' }).waitFor()
+  await page.keyboard.press('Escape')
+  await page.keyboard.press('?')
+  await page.getByRole('dialog', { name: 'Keys' }).waitFor()
+  await page.keyboard.press('Escape')
+  await page.keyboard.press('c')
+  await page.waitForSelector('.pair')
+  await page.keyboard.press('c')
+  await page.waitForSelector('.pair', { state: 'detached' })
+  await page.keyboard.press(']')
+  await page.waitForFunction(() => document.querySelector('nav [aria-current]')?.dataset.feed !== 'latest')
+})
+
+test('more goes on where the page ended, without repeating a note', async t => {
+  const page = await at(t, '/?feed=latest')
+  await settled(page)
+  await page.getByRole('button', { name: 'More' }).click()
+  await page.waitForFunction(() => document.querySelectorAll('#notes [data-note]').length === 60)
+  const list = await order(page)
+  assert.equal(new Set(list).size, 60)
+})

@@ -1,0 +1,115 @@
+// What strangers write is shown and never run.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import * as nip19 from 'nostr-tools/nip19'
+import { runnerImport } from 'vite'
+
+const load = async name => (await runnerImport(fileURLToPath(new URL(`../src/lib/${name}.ts`, import.meta.url)), { logLevel: 'silent', configFile: false })).module
+const { takeApart, safeURL, clean, tidy, readKey, plainText } = await load('text')
+const { readNote } = await load('json')
+const { joins, agreement } = await load('compare')
+const { show, quotesOf } = await load('shown')
+const { ago, isoDate, fullDate } = await load('words')
+
+const key = 'ab'.repeat(32)
+const links = text => takeApart(text).filter(p => p.is === 'link').map(p => p.url)
+const note = more => ({ id: key, pubkey: key, kind: 1, created_at: 1, content: '', tags: [], ...more })
+
+test('only http and https are ever linked to', () => {
+  for (const url of ['javascript:alert(1)', 'JaVaScRiPt:alert(1)', ' javascript:alert(1)', 'data:text/html,<script>', 'vbscript:x', 'file:///etc/passwd', 'blob:https://x/y', 'https://', 'http:', '//evil', 'https://name:secret@host/', `https://x/${'a'.repeat(3000)}`]) {
+    assert.equal(safeURL(url), null, url)
+    assert.deepEqual(takeApart(url).filter(p => p.is === 'link' && !/^https?:\/\//.test(p.url)), [], url)
+  }
+  assert.equal(safeURL('https://relay.example/a?b#c')?.href, 'https://relay.example/a?b#c')
+})
+
+test('a sentence keeps its punctuation and an address its brackets', () => {
+  assert.deepEqual(links('see https://a.example/x, or (https://b.example/y).'), ['https://a.example/x', 'https://b.example/y'])
+  assert.deepEqual(links('https://en.example/wiki/Agora_(disambiguation)'), ['https://en.example/wiki/Agora_(disambiguation)'])
+  assert.deepEqual(links('"https://a.example/"><img src=x onerror=alert(1)>'), ['https://a.example/'])
+})
+
+test('a host that looks like another is shown as it is', () => {
+  const [piece] = takeApart('https://аpple.example/')
+  assert.equal(piece.host, 'xn--pple-43d.example')
+  assert.ok(piece.label.startsWith('xn--'))
+})
+
+test('people and notes are found in every form, and a broken code stays text', () => {
+  const npub = nip19.npubEncode(key)
+  const nevent = nip19.neventEncode({ id: key, relays: ['wss://x.example'] })
+  const pieces = takeApart(`hi nostr:${npub} and ${nevent} and #[0] #[1] #[9]`, [['p', key], ['e', key]])
+  assert.deepEqual(pieces.map(p => p.is), ['text', 'person', 'text', 'note', 'text', 'person', 'text', 'note', 'text'])
+  assert.deepEqual(takeApart(`${npub.slice(0, -1)}x`).map(p => p.is), ['text'])
+  assert.equal(readKey(` ${npub} `), key)
+  assert.equal(readKey('nostr:' + nip19.nprofileEncode({ pubkey: key })), key)
+  for (const none of ['', 'npub1', 'x'.repeat(64), nip19.noteEncode(key)]) assert.equal(readKey(none), '')
+})
+
+test('names cannot turn the text around them, hide, or pile up', () => {
+  assert.equal(clean('a\u202Egnp.exe\u2066\u200b\u0000b', 50), 'agnp.exeb')
+  assert.equal(clean('  a\n\n b\t c ', 50), 'a b c')
+  assert.equal([...clean('x'.repeat(500), 50)].length, 50)
+  assert.equal(tidy(`z${'\u0301'.repeat(500)}`).length, 4)
+  assert.equal(clean('👩‍👩‍👧 नमस्ते ไทย', 50), '👩‍👩‍👧 नमस्ते ไทย')
+})
+
+test('whatever the text, its pieces are bounded, linked only by http, and lose nothing that is text', () => {
+  let seed = 7
+  const random = n => (seed = (seed * 1103515245 + 12345) & 0x7fffffff) % n
+  const parts = ['<script>', 'https://', 'javascript:', 'nostr:', nip19.npubEncode(key), '#[0]', '#tag', '(', ')', '\u202e', ' ', '\n', 'é', '"', "'", '.', 'http://h.example/p', '\ud800', '%00', '&lt;']
+  for (let i = 0; i < 3000; i++) {
+    const text = Array.from({ length: random(14) }, () => parts[random(parts.length)]).join('')
+    const pieces = takeApart(text, [['p', key]])
+    for (const p of pieces) {
+      if (p.is === 'link') assert.match(p.url, /^https?:\/\/[^/]/, text)
+    }
+    const kept = pieces.filter(p => p.is === 'text').map(p => p.text).join('')
+    if (pieces.every(p => p.is === 'text')) assert.equal(kept, tidy(text))
+  }
+  assert.ok(takeApart('#a '.repeat(5000)).length < 1000)
+})
+
+test('a huge or hostile text is read in bounded time', () => {
+  const began = performance.now()
+  for (const text of ['https://'.repeat(100_000), '('.repeat(500_000), 'npub1'.repeat(100_000), '\u0301'.repeat(500_000), '#'.repeat(500_000), `https://x/${')'.repeat(500_000)}`]) takeApart(text)
+  assert.ok(performance.now() - began < 2000)
+})
+
+test('an event that is none is not shown', () => {
+  for (const v of [null, 1, 'x', [], {}, note({ id: 'x' }), note({ pubkey: key.toUpperCase() }), note({ kind: '1' }), note({ content: null })]) assert.equal(readNote(v), null)
+  assert.deepEqual(readNote(note({ tags: [['e', 1], 'x', [], [null, 'a']] }))?.tags, [['e'], ['a']])
+})
+
+test('a repost shows the note inside, and one that holds none shows its text', () => {
+  const inside = note({ content: 'inner', pubkey: 'cd'.repeat(32) })
+  const shown = show(note({ kind: 6, content: JSON.stringify(inside) }))
+  assert.equal(shown.text, 'inner')
+  assert.equal(shown.by, key)
+  assert.equal(show(note({ kind: 6, content: '{"a":' })).by, '')
+  assert.equal(show(note({ tags: [['content-warning', 'x\u202e']] })).warning, 'x')
+  assert.deepEqual(quotesOf(note({ content: nip19.noteEncode(key) })), [], 'a note does not quote itself')
+})
+
+test('on one line keys have names and pictures are words', () => {
+  assert.equal(plainText(`a\n${nip19.npubEncode(key)} https://h.example/x.png #t`, [], () => 'Ann', 200), 'a @Ann [picture at h.example] #t')
+})
+
+test('two rankings are joined by note and compared by order', () => {
+  const items = ids => ids.map((id, i) => ({ rank: i + 1, note: { id } }))
+  const both = joins(items(['a', 'b', 'c']), items(['c', 'x', 'b']))
+  assert.deepEqual(both, [{ id: 'b', left: 1, right: 2 }, { id: 'c', left: 2, right: 0 }])
+  assert.equal(agreement(both), -1)
+  assert.equal(agreement(joins(items(['a', 'b', 'c']), items(['a', 'b', 'c']))), 1)
+  assert.ok(Number.isNaN(agreement([])))
+})
+
+test('any number may stand where a time should', () => {
+  for (const at of [0, -1, 1e18, NaN, Infinity, 1.6e12]) {
+    assert.equal(typeof ago(at, 1.7e9), 'string')
+    assert.equal(typeof isoDate(at), 'string')
+    assert.equal(typeof fullDate(at), 'string')
+  }
+  assert.equal(ago(100, 100 + 7200), '2h')
+})
