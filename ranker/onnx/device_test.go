@@ -136,3 +136,62 @@ func TestWebGpuGivesTheScoresOfTheCpu(t *testing.T) {
 		}
 	}
 }
+
+func TestGpuScoresMustBeTheCpus(t *testing.T) {
+	if err := differ([]float32{1, 2, 1000}, []float32{1.00005, 2, 1000.05}); err != nil {
+		t.Error(err)
+	}
+	for _, other := range [][]float32{{1.0002, 2, 1000}, {1, 2, 1000.2}, {1, 2}} {
+		if differ([]float32{1, 2, 1000}, other) == nil {
+			t.Errorf("%v passes", other)
+		}
+	}
+}
+
+func TestAModelThatTheGpuCannotRunStaysOnTheCpuAndSaysSo(t *testing.T) {
+	r := testRuntime(t)
+	r.device = CUDA // whose provider is not there
+	s, err := r.Load(t.Context(), identityModel())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := s.(*Session); got.Device() != CPU || !strings.Contains(got.Note(), "pinned to the CPU") {
+		t.Errorf("on %s, %q", got.Device(), got.Note())
+	}
+}
+
+// TestAGpuThatScoresOtherwiseLosesTheModel puts another model's session where
+// the GPU's would be.
+func TestAGpuThatScoresOtherwiseLosesTheModel(t *testing.T) {
+	r := testRuntime(t)
+	r.device = WebGPU
+	open := func(model []byte, d Device) *Session {
+		graph, err := inspect(model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := r.open(model, graph, CPU)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.device = d
+		return s
+	}
+	for name, c := range map[string]struct {
+		other []byte
+		want  Device
+	}{"the same": {identityModel(), WebGPU}, "another": {simple("Neg"), CPU}} {
+		onCPU, gpu := open(identityModel(), CPU), open(c.other, WebGPU)
+		kept := r.keep(onCPU, gpu, agree(t.Context(), onCPU, gpu), ranker.Digest{})
+		if kept.Device() != c.want || (kept.Note() != "") != (c.want == CPU) {
+			t.Errorf("%s: on %s, %q", name, kept.Device(), kept.Note())
+		}
+		if onCPU.closed == gpu.closed || kept.closed {
+			t.Errorf("%s: the session that is not kept stays open", name)
+		}
+		if err := kept.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

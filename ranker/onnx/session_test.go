@@ -5,10 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -412,100 +410,6 @@ func TestLoadingAndClosingKeepsNothing(t *testing.T) {
 	}
 	if grown := resident(t) - memory; grown > 30 {
 		t.Errorf("%.0f MB more memory after 100 models", grown)
-	}
-}
-
-func TestMissingLibraryNamesTheFix(t *testing.T) {
-	dir := t.TempDir()
-	text := filepath.Join(dir, "text.so")
-	if err := os.WriteFile(text, []byte("no library"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for name, library := range map[string]string{
-		"none": filepath.Join(dir, "none.so"), "a directory": dir, "no library": text, "next to the program": "",
-	} {
-		_, err := New(Config{Library: library, Admit: func(ranker.Digest) bool { return true }})
-		missing, ok := errors.AsType[*MissingError](err)
-		if !ok || !errors.Is(err, ranker.ErrNoRuntime) || ranker.Reason(err) != "runtime" {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if !strings.Contains(missing.Error(), "make onnxruntime") || !strings.Contains(missing.Error(), "AGORA_ONNXRUNTIME") {
-			t.Errorf("%s: no fix in %v", name, missing)
-		}
-	}
-}
-
-func TestVersionsAreComparedByNumber(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"1.30.0", "1.30.0", false}, {"1.24.3", "1.30.0", true}, {"1.9.0", "1.30.0", true}, {"2.0", "1.30.0", false},
-		{"1.30", "1.30.0", false}, {"1.30.1", "1.30.0", false}, {"", "1.30.0", true}, {"1.31.0-dev", "1.30.0", false},
-	} {
-		if older(c.a, c.b) != c.want {
-			t.Errorf("older(%q, %q) is not %v", c.a, c.b, c.want)
-		}
-	}
-}
-
-func TestGpuScoresMustBeTheCpus(t *testing.T) {
-	if err := differ([]float32{1, 2, 1000}, []float32{1.00005, 2, 1000.05}); err != nil {
-		t.Error(err)
-	}
-	for _, other := range [][]float32{{1.0002, 2, 1000}, {1, 2, 1000.2}, {1, 2}} {
-		if differ([]float32{1, 2, 1000}, other) == nil {
-			t.Errorf("%v passes", other)
-		}
-	}
-}
-
-func TestAModelThatTheGpuCannotRunStaysOnTheCpuAndSaysSo(t *testing.T) {
-	r := testRuntime(t)
-	r.device = CUDA // whose provider is not there
-	s, err := r.Load(t.Context(), identityModel())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if got := s.(*Session); got.Device() != CPU || !strings.Contains(got.Note(), "pinned to the CPU") {
-		t.Errorf("on %s, %q", got.Device(), got.Note())
-	}
-}
-
-// TestAGpuThatScoresOtherwiseLosesTheModel puts another model's session where
-// the GPU's would be.
-func TestAGpuThatScoresOtherwiseLosesTheModel(t *testing.T) {
-	r := testRuntime(t)
-	r.device = WebGPU
-	open := func(model []byte, d Device) *Session {
-		graph, err := inspect(model)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := r.open(model, graph, CPU)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.device = d
-		return s
-	}
-	for name, c := range map[string]struct {
-		other []byte
-		want  Device
-	}{"the same": {identityModel(), WebGPU}, "another": {simple("Neg"), CPU}} {
-		onCPU, gpu := open(identityModel(), CPU), open(c.other, WebGPU)
-		kept := r.keep(onCPU, gpu, agree(t.Context(), onCPU, gpu), ranker.Digest{})
-		if kept.Device() != c.want || (kept.Note() != "") != (c.want == CPU) {
-			t.Errorf("%s: on %s, %q", name, kept.Device(), kept.Note())
-		}
-		if onCPU.closed == gpu.closed || kept.closed {
-			t.Errorf("%s: the session that is not kept stays open", name)
-		}
-		if err := kept.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
