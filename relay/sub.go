@@ -115,6 +115,10 @@ func (s *session) closeAllSubs() {
 	}
 }
 
+// ended reports whether the subscription was closed or replaced, or its
+// connection is gone.
+func (sb *sub) ended() bool { return sb.ctx.Err() != nil }
+
 // answerReq answers a REQ: what is stored, EOSE, and from then on what comes.
 func (s *session) answerReq(sb *sub) error {
 	if sb.ctx.Err() != nil { // closed or replaced while it waited
@@ -130,10 +134,8 @@ func (s *session) answerReq(sb *sub) error {
 	a := &asking{s: s, sub: sb, lim: lim, head: at}
 	hint, err := a.run()
 	switch {
-	case s.ctx.Err() != nil || a.broken != nil:
+	case a.broken != nil || sb.ended():
 		return a.broken
-	case sb.ctx.Err() != nil:
-		return nil
 	case err != nil:
 		s.drop(sb)
 		return s.closedFor(sb.id, err)
