@@ -263,7 +263,12 @@ func appendDevice(o *ort.SessionOptions, d Device) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(o.AppendExecutionProviderCUDA(cuda), cuda.Destroy())
+		// TF32 keeps ten bits of a product: further from the CPU than Tolerance
+		err = cuda.Update(map[string]string{"use_tf32": "0"})
+		if err == nil {
+			err = o.AppendExecutionProviderCUDA(cuda)
+		}
+		return errors.Join(err, cuda.Destroy())
 	}
 	return nil
 }
