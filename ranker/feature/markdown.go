@@ -12,6 +12,7 @@ func Markdown() string {
 	fmt.Fprintf(&b, "# The feature catalogue, version %d\n\n", Version)
 	b.WriteString(preface)
 	fmt.Fprintf(&b, "%d features, and `knob.NAME` float32[1] for each knob that the listing declares.\n", len(features))
+	b.WriteString(details)
 	group := ""
 	for _, f := range features {
 		if g, _, _ := strings.Cut(f.Name, "."); g != group {
@@ -34,3 +35,35 @@ const preface = "<!-- made from ranker/feature by `agora ranker features --markd
 	"The tier says what a feature gives away about the reader: public features are the same for everybody,\n" +
 	"viewer features follow from what the named reader has made public, personal ones need the reader's own\n" +
 	"authentication and are zero without it.\n\n"
+
+const details = `
+## A first ranker
+
+` + "```" + `python
+from onnx import TensorProto, helper as h
+graph = h.make_graph(
+    [h.make_node("Mul", ["author.trust", "knob.weight"], ["weighed"]),
+     h.make_node("Sub", ["weighed", "note.age_hours"], ["scores"])],
+    "mine",
+    [h.make_tensor_value_info("author.trust", TensorProto.FLOAT, ["N"]),
+     h.make_tensor_value_info("note.age_hours", TensorProto.FLOAT, ["N"]),
+     h.make_tensor_value_info("knob.weight", TensorProto.FLOAT, [1])],
+    [h.make_tensor_value_info("scores", TensorProto.FLOAT, ["N"])])
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9)
+open("mine.onnx", "wb").write(model.SerializeToString())
+` + "```" + `
+
+Then ` + "`agora ranker check mine.onnx`" + `. Give dimensions of different meaning different names: N for candidates
+only, others for T and H. Score each candidate by itself: a score may depend on the reader, not on the other
+candidates.
+
+## What the numbers are made of
+
+- **ids**: the first 16 hex digits of the event id or key as a number, shifted right by one bit.
+- **tokens**: the text without http and https links, cut into words. A word is a run of letters, marks and digits
+  (Unicode categories L, M, Nd); each Han, Hiragana, Katakana, Thai, Lao, Khmer and Myanmar character is a word by
+  itself. Lower case is Unicode's simple mapping, character by character. The token is
+  1 + FNV-1a(64 bits, UTF-8) mod 65535. ` + "`ranker/feature/testdata/tokens.json`" + ` has examples to test against.
+- **decay with a time constant of w**: each act counts exp(-age/w), and a rate is that sum divided by w.
+- **halved every n days**: each act counts 2^(-age/n days).
+`
