@@ -22,6 +22,7 @@ const (
 	storeDir   = "store"      // the log, an LMDB environment
 	searchDir  = "search"     // the word index
 	graphDir   = "graph"      // snapshot of the social graph
+	feedsDir   = "feeds"      // snapshot of the tallies
 	secretFile = "secret.key" // 32 bytes in hex from which all keys of the relay are derived
 	lockFile   = "agora.lock" // held by the one process that writes
 	doorFile   = "agora.sock" // the running relay's door for import and sync

@@ -17,6 +17,8 @@ type doors struct {
 	graph   http.Handler // /v1/graph/…
 	bring   http.Handler // POST /v1/graph/{npub}/bring
 	export  http.Handler // /v1/export
+	feeds   http.Handler // /v1/feeds…, /v1/why/, /xrpc/, /.well-known/did.json, /openapi.json
+	market  http.Handler // /v1/rankers…, /v1/models/
 	metrics http.Handler // /metrics
 	health  http.Handler // /healthz
 }
@@ -35,6 +37,15 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	m.Handle("/v1/graph", http.NotFoundHandler()) // no redirect
 	handle(m, "/v1/graph/{npub}/bring", d.bring)
 	handle(m, "/v1/export", d.export)
+	for _, path := range []string{"/v1/feeds", "/v1/feeds/", "/v1/why/", "/xrpc/", "/.well-known/did.json", "/openapi.json"} {
+		handle(m, path, d.feeds)
+	}
+	for _, path := range []string{"/v1/rankers", "/v1/rankers/", "/v1/models/"} {
+		handle(m, path, d.market)
+	}
+	if d.feeds != nil {
+		m.Handle("/f/", d.relay)
+	}
 	handle(m, "GET /healthz", d.health)
 	if !metricsElsewhere && d.metrics != nil {
 		m.Handle("GET /metrics", loopbackOnly(d.metrics))

@@ -30,6 +30,7 @@ import (
 type parts struct {
 	search *search.Index
 	graph  *graph.Graph
+	feeds  *feedsPart
 	doors  doors
 }
 
@@ -43,12 +44,21 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 	if err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
+	if c.cfg.Feeds && s.parts.graph != nil {
+		if s.parts.feeds, err = s.openFeeds(c); err != nil {
+			return relay.Parts{}, errors.Join(err, s.parts.close())
+		}
+	}
 	if err := s.openDoors(c); err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
 	with := relay.Parts{Landing: s.parts.doors.openWeb(c.log, page)}
 	if s.parts.search != nil {
 		with.Search = s.parts.search
+	}
+	if s.parts.feeds != nil {
+		source := feedSource{s.parts.feeds.doors}
+		with.Sources, with.Paths = []relay.Source{source}, source
 	}
 	return with, nil
 }
@@ -124,6 +134,9 @@ func (s *server) openDoors(c *core) error {
 		}
 		d.graph = handler
 	}
+	if s.parts.feeds != nil {
+		d.feeds, d.market = s.parts.feeds.doors.Handler(), s.parts.feeds.market.Handler()
+	}
 	if c.cfg.Bring {
 		bringer, err := s.bringer(c)
 		if err != nil {
@@ -168,6 +181,9 @@ func (p *parts) Run(ctx context.Context) error {
 	g.Go(func() error { return rest(ctx) })
 	if p.search != nil {
 		g.Go(func() error { return p.search.Run(ctx) })
+	}
+	if p.feeds != nil {
+		g.Go(func() error { return p.feeds.Run(ctx) })
 	}
 	if p.graph != nil {
 		g.Go(func() error { return p.graph.Run(ctx) })

@@ -60,6 +60,7 @@ type Doors struct {
 	books    books
 	out      OptOuts
 	streams  chan struct{} // event streams under way; when full: 503
+	ended    chan struct{} // closed when streams are to end
 	requests *prometheus.CounterVec
 }
 
@@ -74,6 +75,7 @@ func New(cfg Config) (*Doors, error) {
 	cfg.URL = strings.TrimSuffix(cfg.URL, "/")
 	d := &Doors{
 		cfg:     cfg,
+		ended:   make(chan struct{}),
 		streams: make(chan struct{}, mostStreams), // streams; when full: 503
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agora_doors_pages_total", Help: "pages asked for, by door and by what came of it",
@@ -85,6 +87,14 @@ func New(cfg Config) (*Doors, error) {
 		}
 	}
 	return d, nil
+}
+
+// Run lets the streams end with ctx: an HTTP server that drains would wait for
+// them. Doors run once.
+func (d *Doors) Run(ctx context.Context) error {
+	<-ctx.Done()
+	close(d.ended)
+	return nil
 }
 
 // OptOuts are the authors who want to be on no page; whoever follows the log

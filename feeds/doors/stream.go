@@ -80,6 +80,8 @@ func (d *Doors) stream(w http.ResponseWriter, r *http.Request, a ask, page feeds
 		select {
 		case <-r.Context().Done():
 			return
+		case <-d.ended:
+			return
 		case <-tick.C:
 		}
 		if page, err = d.page(r.Context(), a); err != nil {
