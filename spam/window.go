@@ -1,0 +1,289 @@
+package spam
+
+import (
+	"sync"
+)
+
+// The window's rings. When one is full its oldest entry makes room.
+const (
+	mostNotes     = 1 << 14 // notes that a new one is compared with
+	mostCampaigns = 1 << 13 // campaigns
+	mostKeys      = 1 << 16 // keys
+	mostSiteRows  = 1 << 13 // sites
+	bandRows      = 1 << 13 // rows of each of the bands, two notes a row
+	ways          = 4       // places one key or site may stand in
+)
+
+// horizon is how long a campaign is remembered after its last note, in
+// seconds.
+const horizon = 48 * 3600
+
+type heldNote struct {
+	Sketch   sketch
+	Campaign uint32 // index into campaigns
+	Round    uint32 // of that campaign when the note joined it
+}
+
+// campaign is a set of near-duplicates.
+type campaign struct {
+	Strangers, Known crowd // distinct keys
+	First, Last      int64 // seconds
+	Notes            uint32
+	Round            uint32  // grows when the place is used anew
+	Rate             float32 // notes in the last ten minutes, decaying
+}
+
+// heldKey is what is remembered of one key.
+type heldKey struct {
+	Key         uint64 // its first eight bytes; 0: empty
+	First, Last int64  // seconds; First is the oldest we know of
+	Rate        float32
+	Gaps        [8]uint8 // how often each order of magnitude of a pause has come
+	Strangers   uint8    // strangers written to, at most 255
+	Profile     bool
+	NIP05       bool
+	Asked       bool // the log was asked about it
+	Reports     float32
+}
+
+type heldSite struct {
+	Site      uint32
+	Strangers crowd
+	Known     crowd
+	Last      int64
+}
+
+// memory is all of the window in fixed size, so that it can be written to disk
+// as it is.
+type memory struct {
+	Notes     [mostNotes]heldNote
+	Campaigns [mostCampaigns]campaign
+	Keys      [mostKeys]heldKey
+	Sites     [mostSiteRows]heldSite
+	Bands     [bands * bandRows * 2]uint32 // number of a note plus one
+	NextNote  uint32
+	NextGroup uint32
+}
+
+// Window remembers how notes came: what is alike, by how many strangers, how
+// fast, with which links. It is safe for concurrent use.
+type Window struct {
+	mu  sync.Mutex // guards what follows
+	mem *memory
+}
+
+// NewWindow is an empty window. Its size never changes.
+func NewWindow() *Window { return &Window{mem: new(memory)} }
+
+// passage is one note as the window sees it.
+type passage struct {
+	key    uint64
+	at     int64 // seconds
+	sketch *sketch
+	can    bool // be compared: the sketch holds enough
+	sites  []uint32
+	known  bool // the author is trusted to some degree
+	meets  int  // strangers it writes to
+}
+
+// company is what the window has to say about a passage, itself included.
+type company struct {
+	strangers, known int     // distinct keys of its campaign
+	notes            int     // of its campaign
+	rate             float32 // notes of its campaign in ten minutes
+	siteStrangers    int     // distinct strangers who link its site, the most of its sites
+	siteKnown        int
+	key              heldKey
+}
+
+// pass takes a note in and tells its company.
+func (w *Window) pass(p *passage) (c company) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.can {
+		g := w.join(p)
+		c.strangers, c.known, c.notes, c.rate = g.Strangers.count(), g.Known.count(), int(g.Notes), g.Rate
+	}
+	for _, site := range p.sites {
+		if s := w.visit(site, p); c.siteStrangers <= s.Strangers.count() {
+			c.siteStrangers, c.siteKnown = s.Strangers.count(), s.Known.count()
+		}
+	}
+	c.key = *w.write(p)
+	return c
+}
+
+// join finds the campaign of a note, or begins one.
+func (w *Window) join(p *passage) *campaign {
+	m := w.mem
+	best, most := uint32(0), alike-1
+	for k := range bands {
+		row := (uint32(k)*bandRows + p.sketch.band(k)%bandRows) * 2
+		for _, number := range m.Bands[row : row+2] {
+			if number == 0 {
+				continue
+			}
+			n := &m.Notes[number-1]
+			g := &m.Campaigns[n.Campaign]
+			if g.Round != n.Round || p.at-g.Last > horizon {
+				continue
+			}
+			if common := n.Sketch.common(p.sketch); common > most {
+				best, most = number, common
+			}
+		}
+	}
+	at := w.begin(best, p)
+	w.hold(at, p)
+	g := &m.Campaigns[at]
+	g.Rate = decayed(g.Rate, p.at-g.Last) + 1
+	g.Last = max(g.Last, p.at)
+	g.Notes++
+	if p.known {
+		g.Known.add(p.key)
+	} else {
+		g.Strangers.add(p.key)
+	}
+	return g
+}
+
+// begin returns the campaign of the note best, or a new one when there is
+// none.
+func (w *Window) begin(best uint32, p *passage) uint32 {
+	m := w.mem
+	if best != 0 {
+		return m.Notes[best-1].Campaign
+	}
+	at := m.NextGroup
+	m.NextGroup = (at + 1) % mostCampaigns
+	m.Campaigns[at] = campaign{First: p.at, Last: p.at, Round: m.Campaigns[at].Round + 1}
+	return at
+}
+
+// hold keeps the note for others to be compared with.
+func (w *Window) hold(group uint32, p *passage) {
+	m := w.mem
+	at := m.NextNote
+	m.NextNote = (at + 1) % mostNotes
+	m.Notes[at] = heldNote{Sketch: *p.sketch, Campaign: group, Round: m.Campaigns[group].Round}
+	for k := range bands {
+		row := (uint32(k)*bandRows + p.sketch.band(k)%bandRows) * 2
+		m.Bands[row+1] = m.Bands[row]
+		m.Bands[row] = at + 1
+	}
+}
+
+func (w *Window) visit(site uint32, p *passage) *heldSite {
+	row := finish(site) % (mostSiteRows / ways) * ways
+	places := w.mem.Sites[row : row+ways]
+	at := 0
+	for i := range places {
+		if places[i].Site == site {
+			at = i
+			break
+		}
+		if places[i].Last < places[at].Last {
+			at = i
+		}
+	}
+	s := &places[at]
+	if s.Site != site || p.at-s.Last > horizon {
+		*s = heldSite{Site: site}
+	}
+	s.Last = max(s.Last, p.at)
+	if p.known {
+		s.Known.add(p.key)
+	} else {
+		s.Strangers.add(p.key)
+	}
+	return s
+}
+
+// place is where a key stands, or where it may.
+func (w *Window) place(key uint64) *heldKey {
+	row := key * 0x9E3779B97F4A7C15 >> 40 % (mostKeys / ways) * ways
+	places := w.mem.Keys[row : row+ways]
+	at := 0
+	for i := range places {
+		if places[i].Key == key {
+			return &places[i]
+		}
+		if places[i].Last < places[at].Last {
+			at = i
+		}
+	}
+	return &places[at]
+}
+
+// write books a note on its author.
+func (w *Window) write(p *passage) *heldKey {
+	k := w.place(p.key)
+	if k.Key != p.key {
+		*k = heldKey{Key: p.key, First: p.at, Last: p.at}
+	}
+	gap := p.at - k.Last
+	if k.Rate > 0 {
+		k.Gaps[magnitude(gap)] = min(k.Gaps[magnitude(gap)]+1, 254)
+	}
+	k.Rate = decayed(k.Rate, gap) + 1
+	k.First, k.Last = min(k.First, p.at), max(k.Last, p.at)
+	k.Strangers = uint8(min(int(k.Strangers)+p.meets, 255))
+	return k
+}
+
+// decayed is a rate after so many seconds: by half every five minutes.
+func decayed(rate float32, seconds int64) float32 {
+	switch {
+	case seconds <= 0:
+		return rate
+	case seconds > 6000:
+		return 0
+	}
+	for ; seconds >= 300; seconds -= 300 {
+		rate /= 2
+	}
+	return rate * (1 - float32(seconds)/600)
+}
+
+// magnitude is the order of a pause: 0 s, up to 3, 10, 30, 100, 300, 1000 s,
+// and longer.
+func magnitude(seconds int64) int {
+	for i, most := range [...]int64{0, 3, 10, 30, 100, 300, 1000} {
+		if seconds <= most {
+			return i
+		}
+	}
+	return 7
+}
+
+// needsPast says whether the log should be asked about a key, once.
+func (w *Window) needsPast(key uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := w.place(key)
+	return k.Key != key || !k.Asked
+}
+
+// learn books what the log knows of a key.
+func (w *Window) learn(key uint64, at int64, past Past) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := w.place(key)
+	if k.Key != key {
+		*k = heldKey{Key: key, First: at, Last: at}
+	}
+	k.Asked = true
+	if past.First > 0 {
+		k.First = min(k.First, past.First)
+	}
+	k.Profile, k.NIP05 = k.Profile || past.Profile, k.NIP05 || past.NIP05
+}
+
+// report books a complaint about a key; weight is the trust of who complains.
+func (w *Window) report(key uint64, weight float32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if k := w.place(key); k.Key == key {
+		k.Reports = min(k.Reports+weight, 100)
+	}
+}
