@@ -31,7 +31,7 @@ var rooms = map[string][]string{
 	"ranker":               {"ranker/feature"},
 	"ranker/feature":       {},
 	"ranker/onnx":          {"ranker", "ranker/feature"},
-	"ranker/builtin":       {"ranker"},
+	"ranker/builtin":       {"ranker", "ranker/feature"},
 	"personhood":           {"relay/admit", "personhood/semaphore", "personhood/poll"},
 	"personhood/semaphore": {},
 	"personhood/poll":      {"personhood/semaphore"},

@@ -55,6 +55,7 @@ func rankerCommand() *cli.Command {
 				}, configFlags("onnxruntime", "device")...),
 				Action: runRankerCheck,
 			},
+			rankerEvalCommand(),
 		},
 	}
 }

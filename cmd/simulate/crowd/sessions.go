@@ -94,8 +94,8 @@ func (w *world) session(s *scene, v visit) {
 	}
 }
 
-// look is the notes a reader sees: six in ten of those they follow, two acted
-// upon by those, the rest popular and new.
+// look is the notes a reader sees: of those they follow and acted upon by those,
+// popular ones and, for the rest, any; all of them rather new than old.
 func (w *world) look(s *scene, v visit) []int32 {
 	r := &w.readers[v.reader]
 	seen := make(map[int32]bool)
@@ -130,7 +130,8 @@ func (w *world) look(s *scene, v visit) []int32 {
 		}
 	}
 	for tries := 0; len(out) < scanned && tries < 300 && len(s.recent) > 0; tries++ {
-		take(s.recent[w.rand.IntN(len(s.recent))])
+		back := w.rand.Float64()
+		take(s.recent[len(s.recent)-1-int(back*back*float64(len(s.recent)))])
 	}
 	w.rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out[:min(len(out), scanned)]
@@ -147,14 +148,26 @@ func (w *world) lookNear(s *scene, v visit, take func(int32)) {
 			}
 		}
 	}
-	w.rand.Shuffle(len(near), func(i, j int) { near[i], near[j] = near[j], near[i] })
-	w.rand.Shuffle(len(passed), func(i, j int) { passed[i], passed[j] = passed[j], passed[i] })
+	w.newish(near, v.at)
+	w.newish(passed, v.at)
 	for _, note := range near[:min(len(near), 90)] {
 		take(note)
 	}
 	for _, note := range passed[:min(len(passed), 25)] {
 		take(note)
 	}
+}
+
+// newish puts notes into an order in which new ones tend to come first: by age
+// times chance.
+func (w *world) newish(notes []int32, now int64) {
+	luck := make(map[int32]float64, len(notes))
+	for _, n := range notes {
+		if _, drawn := luck[n]; !drawn {
+			luck[n] = float64(now-w.log.Notes[n].At+hour) * w.rand.ExpFloat64()
+		}
+	}
+	slices.SortStableFunc(notes, func(a, b int32) int { return cmp.Compare(luck[a], luck[b]) })
 }
 
 func tail[T any](s []T, n int) []T { return s[max(0, len(s)-n):] }
