@@ -109,8 +109,9 @@ function link(text: string): Piece | null {
   const url = safeURL(text)
   if (!url) return null
   const rest = url.pathname === '/' && !url.search ? '' : url.pathname + url.search
-  const label = url.host + (rest.length > 40 ? `${rest.slice(0, 39)}…` : rest)
-  return { is: 'link', url: url.href, host: url.host, label, picture: pictures.test(url.pathname) }
+  const host = url.host.length > 40 ? `…${url.host.slice(-39)}` : url.host // its end says whose it is
+  const label = host + (rest.length > 40 ? `${rest.slice(0, 39)}…` : rest)
+  return { is: 'link', url: url.href, host, label, picture: pictures.test(url.pathname) }
 }
 
 function oldMention(tag: string[] | undefined): Piece | null {
