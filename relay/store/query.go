@@ -24,7 +24,8 @@ const (
 // Query yields what matches any of the filters, created_at descending, ties by
 // lowest id, no event twice. Each filter's own Limit holds (0 means none,
 // unless LimitZero); Search is not looked at; a list that is empty but not nil
-// matches nothing. A record's bytes are valid until the next step.
+// matches nothing. A record's bytes are valid within the loop's body, until its
+// next step or its end: Clone what is to be kept.
 func (s *Store) Query(ctx context.Context, filters ...nostr.Filter) iter.Seq2[Record, error] {
 	return s.QueryAt(ctx, math.MaxUint64, filters...)
 }
@@ -43,6 +44,7 @@ func (s *Store) QueryAt(ctx context.Context, upTo Pos, filters ...nostr.Filter) 
 		if q.pad == nil {
 			q.pad = new(pad)
 		}
+		defer s.pads.Put(q.pad)
 		for !q.done {
 			if err := ctx.Err(); err != nil {
 				yield(Record{}, err)
@@ -51,7 +53,7 @@ func (s *Store) QueryAt(ctx context.Context, upTo Pos, filters ...nostr.Filter) 
 			err := q.batch(true)
 			for i := range q.pad.rows {
 				if !yield(q.pad.rows[i], nil) {
-					return // the caller may go on looking at this record: the pad is left to it
+					return
 				}
 			}
 			if err != nil {
@@ -59,7 +61,6 @@ func (s *Store) QueryAt(ctx context.Context, upTo Pos, filters ...nostr.Filter) 
 				return
 			}
 		}
-		s.pads.Put(q.pad)
 	}
 }
 

@@ -99,7 +99,7 @@ type Store struct {
 
 	vanishing atomic.Pointer[map[[32]byte]vanishing] // bulk removals not yet through, by author; nil: none
 	retention atomic.Pointer[Retention]
-	pads      sync.Pool // *pad, of queries that were read to their end
+	pads      sync.Pool // *pad, of queries that have ended
 	sets      *sets     // fingerprints kept ready for negentropy
 }
 
