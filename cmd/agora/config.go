@@ -82,6 +82,7 @@ type Config struct {
 	Graph         bool     `toml:"graph" unit:"true or false" help:"keep the social graph and answer /v1/graph/"`
 	Assertions    int      `toml:"assertions" unit:"keys" help:"for how many of the highest ranked keys NIP-85 assertions are published; 0: none"`
 	Feeds         bool     `toml:"feeds" unit:"true or false" help:"rank notes and answer at /f/, /v1/feeds, by search keys and by jobs; needs graph"`
+	FeedsAge      Duration `toml:"feeds_age" unit:"time" help:"the oldest note that feeds rank; what a feed itself declares may be less; every note costs about 250 bytes of memory"`
 	FeedsCompat   bool     `toml:"feeds_compat_software" unit:"true or false" help:"let NIP-11 of /f/ name another project's software, the only one whose order some clients keep; the description says so"`
 	MaxNegentropy int      `toml:"max_negentropy" reload:"yes" unit:"events" help:"most events of a filter that NEG-OPEN (NIP-77) may name and that is not kept ready; 0: no negentropy at all"`
 	ReadySets     []string `toml:"ready_sets" unit:"filters in JSON" help:"filters whose negentropy sets are kept ready beside the whole set"`
@@ -143,6 +144,7 @@ func defaults() Config {
 		Graph:         true,
 		Assertions:    1000,
 		Feeds:         true,
+		FeedsAge:      Duration{30 * 24 * time.Hour},
 		MaxNegentropy: 200_000,
 		Compression:   true,
 		Bring:         true,

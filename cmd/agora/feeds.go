@@ -87,6 +87,7 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 	known := s.parts.graph
 	p.tally, err = tally.New(tally.Config{
 		Store: p.core.store, Snapshot: filepath.Join(dir, "tally"), Logger: p.core.log,
+		Live: p.core.cfg.FeedsAge.Duration,
 		Trust: func() func(tally.Key) float32 {
 			view := known.From("")
 			return func(k tally.Key) float32 { return view.Trust(hex.EncodeToString(k[:])) }
