@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -81,7 +82,7 @@ func (p *feedsPart) came(ctx context.Context, ev *nostr.Event) {
 }
 
 func (p *feedsPart) went(ctx context.Context, r *store.Removal) {
-	id := fmt.Sprintf("%x", r.ID)
+	id := hex.EncodeToString(r.ID[:])
 	switch r.Kind {
 	case market.KindManifest:
 		for _, l := range p.market.Listings() {
