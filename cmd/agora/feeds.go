@@ -37,6 +37,8 @@ type feedsPart struct {
 	doors  *feedsdoors.Doors
 	jobs   *feedsdoors.Jobs
 	author string // hex secret key that signs the manifests of the rankers that come with the program
+
+	authorKey string // its public half
 }
 
 // openFeeds makes the feeds. They need the graph.
@@ -73,12 +75,11 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("feeds: %w", err)
 	}
-	author, err := nostr.GetPublicKey(p.author)
-	if err != nil {
+	if p.authorKey, err = nostr.GetPublicKey(p.author); err != nil {
 		return err
 	}
 	p.market, err = market.New(market.Config{
-		Events: p.events, Models: p.models, Authors: []string{author}, Logger: p.core.log,
+		Events: p.events, Models: p.models, Authors: []string{p.authorKey}, Logger: p.core.log,
 		Derive: func(address string) ([32]byte, error) { return p.core.secret.derive("feeds/listing/" + address) },
 	})
 	if err != nil {
@@ -99,6 +100,7 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 	}
 	p.feeds, err = feeds.New(feeds.Config{
 		Events: p.events, Graph: socialGraph{known}, Tally: p.tally, Listings: stall{p.market}, Scorer: p.shelf,
+		Signals: spamSignals{p.core.store},
 		Metrics: p.core.metrics, Logger: p.core.log,
 	})
 	return err

@@ -164,10 +164,14 @@ func (p *feedsPart) announceAll(ctx context.Context) error {
 	return nil
 }
 
+// mostAnnounced is how many listings there may be while strangers' are still
+// announced: each is four events of ours for one of theirs.
+const mostAnnounced = 1000
+
 // announce publishes what helps other clients find a listing, unless the log
 // has it already.
 func (p *feedsPart) announce(ctx context.Context, l *market.Listing) error {
-	if !l.Admitted {
+	if !l.Admitted || len(p.market.Listings()) > mostAnnounced && l.Author != p.authorKey {
 		return nil
 	}
 	list, err := p.doors.Announcements(l, nostr.Now())

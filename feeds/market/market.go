@@ -51,8 +51,8 @@ func (l *Listing) Sign(ev *nostr.Event) error { return ev.Sign(l.secret) }
 // leaves the process by no door.
 func (l *Listing) Secret() string { return l.secret }
 
-// mostListings bounds the listings held; beyond it a manifest whose model
-// cannot run here is not listed.
+// mostListings bounds the listings held; beyond it only those of
+// Config.Authors are listed.
 const mostListings = 10_000
 
 // Market holds the listings in memory. Whoever follows the log tells it of
@@ -62,6 +62,7 @@ type Market struct {
 
 	mu    sync.RWMutex // guards what follows
 	by    map[string]*Listing
+	keys  map[string]*Listing // by Listing.Key
 	ids   map[string]string // event id -> address
 	order []*Listing        // by slug, then author; nil: to be made again
 }
@@ -79,7 +80,7 @@ func New(cfg Config) (*Market, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Market{cfg: cfg, by: map[string]*Listing{}, ids: map[string]string{}}, nil
+	return &Market{cfg: cfg, by: map[string]*Listing{}, keys: map[string]*Listing{}, ids: map[string]string{}}, nil
 }
 
 // Load reads every manifest there is. What the log brings afterwards is told
@@ -112,10 +113,10 @@ func (m *Market) Take(ev *nostr.Event) bool {
 	if old != nil {
 		m.forget(old)
 	}
-	if err != nil || !l.Admitted && len(m.by) >= mostListings {
+	if err != nil || len(m.by) >= mostListings && !slices.Contains(m.cfg.Authors, ev.PubKey) {
 		return old != nil
 	}
-	m.by[l.Address], m.ids[ev.ID], m.order = l, l.Address, nil
+	m.by[l.Address], m.keys[l.Key], m.ids[ev.ID], m.order = l, l, l.Address, nil
 	return true
 }
 
@@ -140,6 +141,7 @@ func (m *Market) Drop(id string) bool {
 // forget is called with mu held.
 func (m *Market) forget(l *Listing) {
 	delete(m.by, l.Address)
+	delete(m.keys, l.Key)
 	delete(m.ids, l.Event.ID)
 	m.order = nil
 }
@@ -230,12 +232,10 @@ func (m *Market) Listings() []*Listing {
 
 // ByKey finds the listing that answers under a key.
 func (m *Market) ByKey(key string) (*Listing, bool) {
-	for _, l := range m.Listings() {
-		if l.Key == key {
-			return l, true
-		}
-	}
-	return nil, false
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	l, ok := m.keys[key]
+	return l, ok
 }
 
 // Model is the file with this digest, if it may run here; otherwise the error
