@@ -1,0 +1,295 @@
+package personhood
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"agora/personhood/semaphore"
+	"agora/relay/admit"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// MostRevotes is how often a person may change a ballot.
+const MostRevotes = 5
+
+// ballotWindow is how far a ballot's created_at may be from now on a socket,
+// either way.
+const ballotWindow = 15 * time.Minute
+
+// LabelNamespace marks stored events that count a person; the label's value is
+// the group's address.
+const LabelNamespace = "agora.person"
+
+// Checker checks one proof; *Batcher does. nil, semaphore.ErrProof or
+// semaphore.ErrDepth are verdicts, any other error means it could not tell.
+type Checker interface {
+	Verify(ctx context.Context, who string, item semaphore.Item) error
+}
+
+// Spent knows which claims are taken; the store does. It only spares the work
+// of a proof: the claim itself decides, in the event's own commit.
+type Spent interface {
+	Claimed(key []byte) (bool, error)
+}
+
+// Config says what the gate asks for. Zero fields mean the defaults.
+type Config struct {
+	Groups  []string      // addresses of groups whose members count as people outside polls
+	Require []int         // kinds of events that need a person; default none
+	Grace   time.Duration // how long a root counts after the next one was published; default 1 h, at most 24 h
+
+	Events  Events
+	Checker Checker
+	Spent   Spent // may be nil
+}
+
+// Gate rules on events that claim to count a person. *Gate is an admit.Gate.
+type Gate struct {
+	cfg    Config
+	groups []Address
+	roots  roots
+}
+
+// NewGate checks the settings; it starts nothing.
+func NewGate(cfg Config) (*Gate, error) {
+	if cfg.Events == nil || cfg.Checker == nil {
+		return nil, errors.New("personhood: the gate needs events and a checker of proofs")
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = defaultGrace
+	}
+	if cfg.Grace < 0 || cfg.Grace > mostGrace {
+		return nil, fmt.Errorf("personhood: grace of %s is not between 0 and %s", cfg.Grace, mostGrace)
+	}
+	g := &Gate{cfg: cfg, roots: roots{events: cfg.Events}}
+	for _, s := range cfg.Groups {
+		a, err := ParseAddress(s)
+		if err != nil {
+			return nil, fmt.Errorf("personhood: %q: %w", s, err)
+		}
+		g.groups = append(g.groups, a)
+	}
+	return g, nil
+}
+
+// Rule implements admit.Gate: what the event says first, then its nullifier,
+// its root, and last the proof, which costs a thousand times the rest.
+func (g *Gate) Rule(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
+	if !Has(ev) {
+		return g.plain(ev, from)
+	}
+	ruling, err := g.weigh(ctx, ev, from)
+	if text, no := reasonOf(err); no {
+		return admit.Refuse(admit.Invalid, text), nil
+	}
+	return ruling, err
+}
+
+// plain rules on an event that counts a key.
+func (g *Gate) plain(ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
+	if slices.Contains(g.cfg.Require, ev.Kind) && from.Origin != admit.Own {
+		return admit.Refuse(admit.Restricted, fmt.Sprintf("events of kind %d need a proof of personhood here", ev.Kind)), nil
+	}
+	if ev.Kind == KindGroup || ev.Kind == KindRootLog {
+		if _, err := ParseSnapshot(ev); err != nil {
+			text, _ := reasonOf(err)
+			return admit.Refuse(admit.Invalid, text), nil
+		}
+	}
+	return admit.Ruling{}, nil
+}
+
+// weigh rules on an event with a pop tag. An *Invalid is a no.
+func (g *Gate) weigh(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
+	if ev.Kind == KindPoll {
+		return admit.Ruling{}, g.poll(ctx, ev)
+	}
+	deed, err := DeedOf(ev)
+	if err != nil {
+		return admit.Ruling{}, err
+	}
+	h, err := parseHeader(ev)
+	if err != nil {
+		return admit.Ruling{}, err
+	}
+	scope := deed.Scope()
+	claim := admit.Claim{Key: ClaimKey(scope, h.pop.Nullifier), Rule: admit.First}
+	if deed.Action == Vote {
+		claim.Rule, claim.Most = admit.Newest, MostRevotes
+	}
+	if no, err := g.spent(claim, deed); no.Refusal != nil || err != nil {
+		return no, err
+	}
+	if err := g.root(ctx, ev, &h.pop, deed, from); err != nil {
+		return admit.Ruling{}, err
+	}
+	pop, err := h.open()
+	if err != nil {
+		return admit.Ruling{}, err
+	}
+	item := semaphore.Item{Proof: pop.Proof, Statement: semaphore.Statement{
+		Depth: semaphore.ProverDepth, Root: pop.Root, Nullifier: pop.Nullifier, Message: Message(ev), Scope: scope,
+	}}
+	err = g.cfg.Checker.Verify(ctx, answerable(from), item)
+	if errors.Is(err, semaphore.ErrProof) || errors.Is(err, semaphore.ErrDepth) {
+		return admit.Ruling{}, invalid("proof does not verify: not this member, target, content, key or time")
+	}
+	if err != nil {
+		return admit.Ruling{}, fmt.Errorf("check the proof: %w", err)
+	}
+	return admit.Ruling{
+		Claims: []admit.Claim{claim},
+		Labels: []admit.Label{{Namespace: LabelNamespace, Value: pop.Group.String()}},
+	}, nil
+}
+
+// spent refuses early what the store would refuse in its commit.
+func (g *Gate) spent(claim admit.Claim, deed Deed) (admit.Ruling, error) {
+	if claim.Rule != admit.First || g.cfg.Spent == nil {
+		return admit.Ruling{}, nil
+	}
+	taken, err := g.cfg.Spent.Claimed(claim.Key)
+	if err != nil {
+		return admit.Ruling{}, fmt.Errorf("look for the nullifier: %w", err)
+	}
+	if !taken {
+		return admit.Ruling{}, nil
+	}
+	did := map[Action]string{Boost: "reacted to this note", Report: "reported this", Review: "reviewed this"}
+	return admit.Refuse(admit.Duplicate, "not counted, this person has already "+did[deed.Action]), nil
+}
+
+// root holds the tag's group and root to the poll's, or to the groups that
+// count here and their root logs.
+func (g *Gate) root(ctx context.Context, ev *nostr.Event, p *Pop, d Deed, from admit.Peer) error {
+	now := time.Now()
+	if from.Origin != admit.Socket {
+		now = time.Time{} // what others held when it was fresh is judged without a clock
+	}
+	if d.Action == Vote {
+		if err := g.ballot(ctx, ev, p, now); err != nil {
+			return err
+		}
+		now = time.Time{} // a poll's root stays the poll's
+	} else if !slices.Contains(g.groups, p.Group) {
+		return invalid("group is not one whose members count here")
+	}
+	return g.published(ctx, p.Group, p.Root, now)
+}
+
+// published asks the root log, and puts its "no" into words.
+func (g *Gate) published(ctx context.Context, group Address, root semaphore.Element, now time.Time) error {
+	err := g.roots.check(ctx, group, root, now, g.cfg.Grace)
+	for _, no := range []error{errUnknownGroup, errUnknownRoot, errStaleRoot} {
+		if errors.Is(err, no) {
+			return invalid("%v", no)
+		}
+	}
+	return err
+}
+
+// ballot holds a vote to its poll: group, root and time.
+func (g *Gate) ballot(ctx context.Context, ev *nostr.Event, p *Pop, now time.Time) error {
+	poll, err := g.held(ctx, first(ev, "e")[1])
+	if err != nil {
+		return err
+	}
+	if poll == nil {
+		return invalid("poll is not held here")
+	}
+	group, root, err := Pinned(poll)
+	if err != nil {
+		return err
+	}
+	if group != p.Group {
+		return invalid("group is not the one of the poll")
+	}
+	if root != p.Root {
+		return invalid("root is not the one of the poll")
+	}
+	if ends, ok := endOf(poll); ok && ev.CreatedAt > ends {
+		return invalid("ballot is dated after the end of the poll")
+	}
+	if ev.CreatedAt < poll.CreatedAt {
+		return invalid("ballot is older than its poll")
+	}
+	if now.IsZero() {
+		return nil
+	}
+	if off := now.Sub(ev.CreatedAt.Time()); off.Abs() > ballotWindow {
+		return invalid("ballot is dated %s away from now, more than %s", off.Abs().Round(time.Second), ballotWindow)
+	}
+	if ends, ok := endOf(poll); ok && now.After(ends.Time()) {
+		return invalid("poll has ended")
+	}
+	return nil
+}
+
+// poll refuses a poll that pins what its group has never published: nobody
+// could vote in it.
+func (g *Gate) poll(ctx context.Context, ev *nostr.Event) error {
+	group, root, err := Pinned(ev)
+	if err != nil {
+		return err
+	}
+	return g.published(ctx, group, root, time.Time{})
+}
+
+// Pinned is the group and root that a poll pins with its tag
+// ["pop", "semaphore4", GROUP, ROOT, "20"]. The error is an *Invalid.
+func Pinned(poll *nostr.Event) (group Address, root semaphore.Element, err error) {
+	if poll.Kind != KindPoll {
+		return group, root, invalid("target is not a poll")
+	}
+	if !Has(poll) {
+		return group, root, invalid("poll pins no group: it counts keys")
+	}
+	tag, err := single(poll, TagPop)
+	if err != nil {
+		return group, root, err
+	}
+	if len(tag) != 5 || tag[1] != method || tag[4] != depthWord {
+		return group, root, invalid(`tag of a poll is ["pop", %q, group, root, %q]`, method, depthWord)
+	}
+	if group, err = ParseAddress(tag[2]); err != nil {
+		return group, root, err
+	}
+	if root, err = semaphore.ParseHex(tag[3]); err != nil {
+		return group, root, invalid("root is not 64 lower-case hex digits below the field's order")
+	}
+	return group, root, nil
+}
+
+// endOf is a poll's endsAt; false when it has none that can be read.
+func endOf(poll *nostr.Event) (nostr.Timestamp, bool) {
+	tag := first(poll, "endsAt")
+	if len(tag) < 2 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(tag[1], 10, 64)
+	return nostr.Timestamp(n), err == nil
+}
+
+// held looks an event up; nil when it is not here.
+func (g *Gate) held(ctx context.Context, id string) (*nostr.Event, error) {
+	for ev, err := range g.cfg.Events.Query(ctx, nostr.Filter{IDs: []string{id}, Limit: 1}) {
+		if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", id, err)
+		}
+		return ev, nil
+	}
+	return nil, nil
+}
+
+// answerable is who pays for a false proof: the address it came from.
+func answerable(from admit.Peer) string {
+	if !from.IP.IsValid() {
+		return ""
+	}
+	return from.IP.String()
+}
