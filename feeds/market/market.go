@@ -63,8 +63,8 @@ type Market struct {
 	mu    sync.RWMutex // guards what follows
 	by    map[string]*Listing
 	keys  map[string]*Listing // by Listing.Key
-	ids   map[string]string // event id -> address
-	order []*Listing        // by slug, then author; nil: to be made again
+	ids   map[string]string   // event id -> address
+	order []*Listing          // by slug, then author; nil: to be made again
 }
 
 // New checks the configuration. Load fills the market.
