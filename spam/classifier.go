@@ -2,8 +2,10 @@ package spam
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math/bits"
 	"slices"
 	"sync"
@@ -115,25 +117,48 @@ func (c *Classifier) wording(w *work, s string, v *Verdict) scores {
 type Scene struct {
 	Window *Window
 	Who    Standing
-	Exempt bool // its personhood proof verifies: behaviour is not looked at
-	Meets  int  // strangers it writes to
+	Second Second // asked where tier 0 is unsure; nil: nobody
+	Exempt bool   // its personhood proof verifies: behaviour is not looked at
+	Meets  int    // strangers it writes to
 	Now    int64
 }
 
 // Event judges an event with its behaviour, and books it in the window.
-func (c *Classifier) Event(ev *nostr.Event, in Scene) (v Verdict) {
+func (c *Classifier) Event(ev *nostr.Event, in Scene) Verdict {
+	in.Second = nil
+	v, _ := c.EventContext(context.Background(), ev, in) // nobody is asked, so nothing can fail
+	return v
+}
+
+// EventContext is Event, which asks scene.Second where tier 0 is unsure. Its
+// error is that of Second.
+func (c *Classifier) EventContext(ctx context.Context, ev *nostr.Event, in Scene) (v Verdict, err error) {
 	if in.Exempt || in.Window == nil {
 		v = c.Text(ev.Content)
 		v.Exempt = in.Exempt
-		return v
+		return v, nil
 	}
 	w := c.pool.Get().(*work)
 	defer c.pool.Put(w)
 	sc := c.wording(w, ev.Content, &v)
-	c.behave(w, &v, sc[headSpam], arrival{
+	text := sc[headSpam]
+	if in.Second != nil && c.grey(text) {
+		second, err := in.Second.Logit(ctx, ev.Content)
+		if err != nil {
+			return v, fmt.Errorf("second opinion on %s: %w", ev.ID, err)
+		}
+		text = (text + second) / 2
+	}
+	c.behave(w, &v, text, arrival{
 		Key: keyOf(ev.PubKey), At: in.Now, Who: in.Who, Meets: in.Meets, Bits: committedWork(ev),
 	}, in.Window)
-	return v
+	return v, nil
+}
+
+// grey is around the threshold, where about one note in twenty lies.
+func (c *Classifier) grey(text float64) bool {
+	cut := c.model.cuts.Suspect[latin]
+	return text > cut-1.6 && text < cut+1
 }
 
 // arrival is how a note comes.

@@ -76,6 +76,15 @@ type Config struct {
 	Models    []string `toml:"models" unit:"ONNX files" help:"models that may run beside those that come with the program"`
 	ModelTime Duration `toml:"model_time" unit:"time" help:"longest time for one page's scores, waiting included; then the page is the feed's fallback"`
 
+	SpamMode        string   `toml:"spam_mode" reload:"yes" group:"Spam (these may also stand in a table [spam], without spam_)" unit:"pass, measure, label, quarantine or refuse" help:"what happens to notes that are spam beyond doubt; those only suspected are at most labelled; authors within two hops of spam_seeds are never refused or hidden by score"`
+	SpamEnforce     bool     `toml:"spam_enforce" unit:"true or false" help:"do not start when the model cannot be used; otherwise the relay runs without and says so"`
+	SpamModel       string   `toml:"spam_model" unit:"file" help:"a model made by spam/train; empty: the one in the program"`
+	SpamRules       []string `toml:"spam_rules" reload:"yes" unit:"rules" help:"what happens instead, the first that fits: \"kinds=1,42 trust<0.3 script=Han when=sure action=refuse\" (when: suspect, sure, scam)"`
+	SpamDryRun      bool     `toml:"spam_dry_run" reload:"yes" unit:"true or false" help:"log and count what would have happened, do nothing"`
+	SpamSeeds       []string `toml:"spam_seeds" unit:"npub1… or 64 hex digits" help:"whose web of trust is spared; empty: the admins"`
+	WritePolicy     []string `toml:"write_policy" unit:"rules" help:"commands that speak strfry's write-policy plugin protocol, asked before each event is stored"`
+	WritePolicyTime Duration `toml:"write_policy_time" unit:"time" help:"how long a write-policy command may take to answer on one event; then nothing is stored"`
+
 	Search        bool     `toml:"search" group:"Projections of the log" unit:"true or false" help:"keep a word index and answer NIP-50 searches"`
 	HTTPExport    bool     `toml:"http_export" unit:"true or false" help:"answer GET /v1/export with what anyone may read, as JSON lines"`
 	SearchDisk    Size     `toml:"search_disk" unit:"bytes" help:"disk budget of the word index; above it the oldest events leave the index"`
@@ -137,6 +146,9 @@ func defaults() Config {
 
 		Device:    "auto",
 		ModelTime: Duration{250 * time.Millisecond},
+
+		SpamMode:        "measure",
+		WritePolicyTime: Duration{time.Second},
 
 		Search:        true,
 		HTTPExport:    true,

@@ -19,6 +19,7 @@ type doors struct {
 	export  http.Handler // /v1/export
 	feeds   http.Handler // /v1/feeds…, /v1/why/, /xrpc/, /.well-known/did.json, /openapi.json
 	market  http.Handler // /v1/rankers…, /v1/models/
+	spam    http.Handler // /v1/spam/{id}
 	metrics http.Handler // /metrics
 	health  http.Handler // /healthz
 }
@@ -37,6 +38,7 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	m.Handle("/v1/graph", http.NotFoundHandler()) // no redirect
 	handle(m, "/v1/graph/{npub}/bring", d.bring)
 	handle(m, "/v1/export", d.export)
+	handle(m, "/v1/spam/{id}", d.spam)
 	for _, path := range []string{"/v1/feeds", "/v1/feeds/", "/v1/why/", "/xrpc/", "/.well-known/did.json", "/openapi.json"} {
 		handle(m, path, d.feeds)
 	}

@@ -31,6 +31,7 @@ type parts struct {
 	search *search.Index
 	graph  *graph.Graph
 	feeds  *feedsPart
+	spam   *spamPart
 	doors  doors
 }
 
@@ -49,12 +50,15 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 			return relay.Parts{}, errors.Join(err, s.parts.close())
 		}
 	}
+	if s.parts.spam, err = s.openSpam(c); err != nil {
+		return relay.Parts{}, errors.Join(err, s.parts.close())
+	}
 	if err := s.openDoors(c); err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
-	with := relay.Parts{Landing: s.parts.doors.openWeb(c.log, page)}
+	with := relay.Parts{Landing: s.parts.doors.openWeb(c.log, page), Gates: s.parts.spam.gates()}
 	if s.parts.search != nil {
-		with.Search = s.parts.search
+		with.Search = spamSearch{s.parts.search, c.store}
 	}
 	if s.parts.feeds != nil {
 		source := feedSource{s.parts.feeds.doors}
@@ -153,6 +157,7 @@ func (s *server) openDoors(c *core) error {
 			log:     c.log,
 		}
 	}
+	d.spam = &spamDoor{part: s.parts.spam, core: c}
 	c.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), storeGauges(c.store))
 	d.metrics = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
 	d.health = http.HandlerFunc(s.health)
@@ -184,6 +189,9 @@ func (p *parts) Run(ctx context.Context) error {
 	}
 	if p.feeds != nil {
 		g.Go(func() error { return p.feeds.Run(ctx) })
+	}
+	if p.spam != nil {
+		g.Go(func() error { return p.spam.Run(ctx) })
 	}
 	if p.graph != nil {
 		g.Go(func() error { return p.graph.Run(ctx) })

@@ -235,6 +235,7 @@ func (s *server) reloadNow() error {
 		return err
 	}
 	s.relay.Reload(cfg.limits())
+	s.parts.spam.reload(cfg)
 	s.store.SetRetention(retention)
 	s.level.Set(level.Level())
 	s.tellChanges(cfg)

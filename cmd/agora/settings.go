@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
@@ -230,13 +231,21 @@ func readConfig(path string, cfg *Config) error {
 }
 
 func parseConfig(r io.Reader, cfg *Config) error {
-	err := toml.NewDecoder(r).DisallowUnknownFields().Decode(cfg)
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	err = toml.NewDecoder(bytes.NewReader(flattened(raw))).DisallowUnknownFields().Decode(cfg)
 	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		return unknownKeys(strict)
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
 		row, column := bad.Position()
-		return fmt.Errorf("line %d, column %d: %s (%s)", row, column, strings.TrimPrefix(bad.Error(), "toml: "), strings.Join(bad.Key(), "."))
+		where := ""
+		if key := bad.Key(); len(key) > 0 {
+			where = " (" + strings.Join(key, ".") + ")"
+		}
+		return fmt.Errorf("line %d, column %d: %s%s", row, column, strings.TrimPrefix(bad.Error(), "toml: "), where)
 	}
 	return err
 }

@@ -49,6 +49,14 @@ func (cfg Config) validate() error {
 	if _, err := onnx.ParseDevice(cfg.Device); err != nil {
 		return fmt.Errorf("device: %w", err)
 	}
+	if _, err := cfg.spamRules(); err != nil {
+		return err
+	}
+	for _, key := range cfg.SpamSeeds {
+		if _, err := parsePubKey(key); err != nil {
+			return fmt.Errorf("spam_seeds: %w", err)
+		}
+	}
 	_, err := parseRetention(cfg.Retention)
 	return err
 }

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"agora/feeds"
+	catalogue "agora/ranker/feature"
+	"agora/relay"
+	"agora/relay/admit"
+	"agora/relay/graph"
+	"agora/relay/search"
+	"agora/relay/store"
+	"agora/spam"
+
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	spamWindow  = "spam-window" // the snapshot, in the data directory
+	windowSaved = 5 * time.Minute
+	kindLabel   = 1985
+)
+
+// spamPart is the room spam as this relay has it.
+type spamPart struct {
+	core    *core
+	gate    *spam.Gate
+	judge   *spam.Classifier
+	window  *spam.Window
+	plugins []*spam.Plugin
+	labels  chan *nostr.Event // to be published; 256; when full: dropped and counted, the label beside the event stays
+	told    *prometheus.CounterVec
+	dropped prometheus.Counter
+}
+
+// spamModel is the judge out of the embedded model, or the operator's.
+func spamModel(file string) (*spam.Classifier, error) {
+	model, err := spam.Shipped()
+	if file != "" {
+		raw, readErr := os.ReadFile(file)
+		if readErr != nil {
+			return nil, fmt.Errorf("%w: %w", spam.ErrModel, readErr)
+		}
+		model, err = spam.ReadModel(raw)
+	}
+	if err != nil {
+		return nil, err
+	}
+	head, err := spam.ShippedHead()
+	if err != nil {
+		return nil, err
+	}
+	return spam.NewClassifier(model, head), nil
+}
+
+// openSpam builds the part; nil without an error means that the relay runs
+// without, which the log says.
+func (s *server) openSpam(c *core) (*spamPart, error) {
+	p := &spamPart{
+		core: c, labels: make(chan *nostr.Event, 256), window: spam.NewWindow(),
+		told: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agora_spam_verdicts_total", Help: "Notes judged, by what the policy says; dry: nothing was done."}, []string{"action", "dry"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "agora_spam_labels_dropped_total", Help: "Labels that were not published because too many waited."}),
+	}
+	if err := p.openPlugins(c.cfg, c.log); err != nil {
+		return nil, err
+	}
+	if c.cfg.SpamMode == "pass" {
+		return p, nil
+	}
+	judge, err := spamModel(c.cfg.SpamModel)
+	if err != nil {
+		if c.cfg.SpamEnforce {
+			return nil, fmt.Errorf("spam_enforce: %w", err)
+		}
+		c.log.Warn("running without the spam classifier", "err", err)
+		return p, nil
+	}
+	p.judge = judge
+	if err := p.window.Load(filepath.Join(c.cfg.Data, spamWindow)); err != nil {
+		p.sayLost(err)
+	}
+	rules, err := c.cfg.spamRules()
+	if err != nil {
+		return nil, usage(err)
+	}
+	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: spamLog{c.store}, Outcome: p.outcome}
+	if s.parts.graph != nil {
+		settings.Crowd = newSpamCrowd(s.parts.graph, c.cfg)
+	}
+	if p.gate, err = spam.NewGate(judge, p.window, settings); err != nil {
+		return nil, err
+	}
+	c.metrics.MustRegister(p.told, p.dropped)
+	return p, nil
+}
+
+func (p *spamPart) sayLost(err error) {
+	if errors.Is(err, os.ErrNotExist) {
+		p.core.log.Info("the spam window begins empty")
+		return
+	}
+	p.core.log.Warn("the spam window was lost, it begins empty", "err", err)
+}
+
+func (p *spamPart) openPlugins(cfg Config, log *slog.Logger) error {
+	for _, command := range cfg.WritePolicy {
+		plugin, err := spam.NewPlugin(strings.Fields(command), cfg.WritePolicyTime.Duration, log)
+		if err != nil {
+			return usage(err)
+		}
+		p.plugins = append(p.plugins, plugin)
+	}
+	return nil
+}
+
+// gates are what the relay asks.
+func (p *spamPart) gates() (gates []relay.Gate) {
+	from := []admit.Origin{admit.Socket, admit.Sync}
+	for _, plugin := range p.plugins {
+		gates = append(gates, relay.Gate{Name: "write-policy", Gate: plugin, Origins: from})
+	}
+	if p.gate != nil {
+		gates = append(gates, relay.Gate{Name: "spam", Gate: p.gate, Origins: from})
+	}
+	return gates
+}
+
+// spamRules are the operator's rules, then those of the mode.
+func (cfg Config) spamRules() ([]spam.Rule, error) {
+	var rules []spam.Rule
+	for _, text := range cfg.SpamRules {
+		r, err := spam.ParseRule(text)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, r)
+	}
+	mode, err := spam.ParseAction(cfg.SpamMode)
+	if err != nil {
+		return nil, fmt.Errorf("spam_mode: %w", err)
+	}
+	return append(rules, spam.Rules(mode)...), nil
+}
+
+// outcome counts a judgement and, where the policy labels, has the label
+// published.
+func (p *spamPart) outcome(o spam.Outcome) {
+	p.told.WithLabelValues(o.Action.String(), fmt.Sprint(!o.Done)).Inc()
+	if !o.Done && o.Action > spam.Measure {
+		p.core.log.Info("spam dry run: would "+o.Action.String(), "event", o.Event.ID, "spam", o.Verdict.Spam, "reasons", reasonWords(&o.Verdict))
+	}
+	if !o.Done || o.Action != spam.Mark && o.Action != spam.Quarantine {
+		return
+	}
+	select {
+	case p.labels <- labelEvent(o.Event):
+	default:
+		p.dropped.Inc()
+	}
+}
+
+func reasonWords(v *spam.Verdict) string {
+	words := make([]string, 0, 5)
+	for _, r := range v.Reasons() {
+		words = append(words, fmt.Sprintf("%s %+.1f", r.What, r.Weight))
+	}
+	return strings.Join(words, ", ")
+}
+
+func labelEvent(of *nostr.Event) *nostr.Event {
+	return &nostr.Event{Kind: kindLabel, CreatedAt: nostr.Now(), Tags: nostr.Tags{
+		{"L", spam.Namespace}, {"l", spam.LabelSpam, spam.Namespace}, {"e", of.ID}, {"p", of.PubKey},
+	}}
+}
+
+// Run keeps the plugins running, publishes labels and saves the window.
+func (p *spamPart) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, plugin := range p.plugins {
+		g.Go(func() error { return plugin.Run(ctx) })
+	}
+	if p.gate != nil {
+		g.Go(func() error { p.publish(ctx); return nil })
+		g.Go(func() error { return p.save(ctx) })
+	}
+	return g.Wait()
+}
+
+func (p *spamPart) publish(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev := <-p.labels:
+			if err := ev.Sign(p.core.self); err != nil {
+				p.core.log.Error("sign a spam label", "err", err)
+				continue
+			}
+			if _, err := p.core.relay.Publish(ctx, ev, nil, admit.Peer{Origin: admit.Own}); err != nil && ctx.Err() == nil {
+				p.core.log.Error("publish a spam label", "err", err)
+			}
+		}
+	}
+}
+
+func (p *spamPart) save(ctx context.Context) error {
+	tick := time.NewTicker(windowSaved)
+	defer tick.Stop()
+	path := filepath.Join(p.core.cfg.Data, spamWindow)
+	for {
+		select {
+		case <-ctx.Done():
+			return p.window.Save(path)
+		case <-tick.C:
+			if err := p.window.Save(path); err != nil {
+				p.core.log.Error("save the spam window", "err", err)
+			}
+		}
+	}
+}
+
+// reload exchanges the policy.
+func (p *spamPart) reload(cfg Config) {
+	if p == nil || p.gate == nil {
+		return
+	}
+	rules, err := cfg.spamRules()
+	if err != nil {
+		p.core.log.Error("reload: the spam rules stay", "err", err) // validate has read them before
+		return
+	}
+	p.gate.Reload(rules, cfg.SpamDryRun)
+}
+
+// spamLog tells spam of the past of keys; it is its Log.
+type spamLog struct{ store *store.Store }
+
+func (l spamLog) Past(ctx context.Context, pubkey string) (past spam.Past, err error) {
+	for rec, err := range l.store.Query(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: []int{0}, Limit: 1}) {
+		if err != nil {
+			return past, err
+		}
+		past.First, past.Profile = rec.CreatedAt(), true
+		past.NIP05 = strings.Contains(string(rec.JSON), `nip05`)
+	}
+	return past, nil
+}
+
+// spamCrowd tells spam of the operator's web of trust; it is its Crowd.
+type spamCrowd struct {
+	graph *graph.Graph
+	seeds []string
+
+	mu   sync.Mutex               // guards what follows
+	held map[string]spam.Standing // at most mostStandings; when full or old, emptied
+	made time.Time
+}
+
+const (
+	mostStandings = 1 << 16
+	standingAge   = 5 * time.Minute
+)
+
+func newSpamCrowd(g *graph.Graph, cfg Config) *spamCrowd {
+	c := &spamCrowd{graph: g, held: map[string]spam.Standing{}}
+	seeds := cfg.SpamSeeds
+	if len(seeds) == 0 {
+		seeds = cfg.Admins
+	}
+	for _, text := range seeds {
+		if key, err := parsePubKey(text); err == nil { // validate has read them before
+			c.seeds = append(c.seeds, key)
+		}
+	}
+	return c
+}
+
+func (c *spamCrowd) Standing(author string) spam.Standing {
+	c.mu.Lock()
+	now := time.Now()
+	if len(c.held) >= mostStandings || now.Sub(c.made) > standingAge {
+		clear(c.held)
+		c.made = now
+	}
+	s, ok := c.held[author]
+	c.mu.Unlock()
+	if ok {
+		return s
+	}
+	s = spam.Standing{Trust: c.graph.From("").Trust(author), Hops: -1}
+	for _, seed := range c.seeds {
+		if h := c.graph.Hops(seed, author); h >= 0 && (s.Hops < 0 || h < s.Hops) {
+			s.Hops = h
+		}
+	}
+	c.mu.Lock()
+	c.held[author] = s
+	c.mu.Unlock()
+	return s
+}
+
+func (c *spamCrowd) Follows(author, other string) bool {
+	for key := range c.graph.Follows(author) {
+		if key == other {
+			return true
+		}
+	}
+	return false
+}
+
+// spamSignals tells feeds what spam found; it is its Signals.
+type spamSignals struct{ store *store.Store }
+
+func (s spamSignals) Signals(_ context.Context, ids []string) ([]feeds.Signal, error) {
+	var out []feeds.Signal
+	for _, text := range ids {
+		labels, err := labelsOf(s.store, text)
+		if err != nil {
+			return nil, err
+		}
+		if labels == nil {
+			continue
+		}
+		one := feeds.Signal{ID: text, Facts: catalogue.Signals{}, Refuse: spam.Quarantined(labels)}
+		for _, l := range labels {
+			if l.Namespace == spam.Namespace && l.Value == spam.LabelSpam {
+				one.Facts.Spam = l.Score
+			}
+			if l.Namespace == spam.Namespace && l.Value == spam.LabelAI {
+				one.Facts.AI = l.Score
+			}
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+func labelsOf(st *store.Store, text string) ([]admit.Label, error) {
+	id, err := store.ParseID(text)
+	if err != nil {
+		return nil, err
+	}
+	return st.Labels(id)
+}
+
+// spamSearch leaves quarantined notes out unless include:spam asks for them.
+type spamSearch struct {
+	index *search.Index
+	store *store.Store
+}
+
+const includeSpam = "include:spam"
+
+func (s spamSearch) Search(ctx context.Context, query string, f nostr.Filter) iter.Seq2[store.ID, error] {
+	words := strings.Fields(query)
+	found := s.index.Search(ctx, query, f)
+	for _, w := range words {
+		if w == includeSpam {
+			return found
+		}
+	}
+	return func(yield func(store.ID, error) bool) {
+		for id, err := range found {
+			if err == nil {
+				var labels []admit.Label
+				if labels, err = s.store.Labels(id); err == nil && spam.Quarantined(labels) {
+					continue
+				}
+			}
+			if !yield(id, err) {
+				return
+			}
+		}
+	}
+}

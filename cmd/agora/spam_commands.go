@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"agora/relay/store"
+	"agora/spam"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/urfave/cli/v3"
+)
+
+func spamCommand() *cli.Command {
+	model := &cli.StringFlag{Name: "model", Usage: "judge by this `FILE` instead of the model in the program"}
+	sub := func(name, usage, args, text string, action cli.ActionFunc, flags ...cli.Flag) *cli.Command {
+		return &cli.Command{
+			Name: name, Usage: usage, ArgsUsage: args, Description: text, Flags: flags, Action: action,
+			OnUsageError: wrongUsage, HideHelpCommand: true,
+		}
+	}
+	data := configFlags("data")
+	samples := &cli.StringFlag{Name: "samples", Value: "spam/testdata/stream.jsonl.zst", Usage: "`FILE` made by spam/train/train.py"}
+	return &cli.Command{
+		Name: "spam", Usage: "judge texts, explain verdicts, train and measure the classifier",
+		OnUsageError: wrongUsage, HideHelpCommand: true, Action: noSpamCommand,
+		Description: "Examples:\n  echo '{\"text\":\"gm\"}' | agora spam score\n  agora spam explain <id>\n  agora spam eval\n  agora spam replay",
+		Commands: []*cli.Command{
+			sub("score", "judge JSON lines", "[FILE]", "A line is {\"text\":…} or a whole event; a line of answer is\n"+
+				"{\"spam\":p,\"scam\":p,\"ai\":p,\"reasons\":[…]}. Events of one input are judged with their behaviour\n"+
+				"by their created_at, texts alone.\n\nExample:\n  echo '{\"text\":\"gm\"}' | agora spam score", runSpamScore, model),
+			sub("explain", "say why a stored note is, or is not, held for spam", "ID", "Example:\n  agora spam explain 4376…",
+				runSpamExplain, append([]cli.Flag{model}, data...)...),
+			sub("replay", "judge the stored log again, oldest first, and say what the policy would do", "",
+				"Nothing is changed. Example:\n  agora spam replay --spam-mode quarantine",
+				runSpamReplay, append([]cli.Flag{model, &cli.IntFlag{Name: "most", Value: 100_000, Usage: "newest `NOTES` that are judged"}},
+					configFlags("data", "spam_mode", "spam_rules")...)...),
+			sub("train", "fit the behaviour head on the simulated stream", "", "Writes spam/behaviour.json; spam/train/train.sh runs it after the text part.",
+				runSpamTrain, samples, &cli.StringFlag{Name: "out", Value: "spam/behaviour.json", Usage: "`FILE` to write"}),
+			sub("eval", "measure the classifier; the table of spam/MODEL.md", "", "Example:\n  agora spam eval --markdown spam/MODEL.md",
+				runSpamEval, samples, &cli.StringFlag{Name: "markdown", Usage: "write the model card to `FILE`"}),
+			sub("feedback", "write reports (NIP-56) and labels (NIP-32) as rows to train on", "", "One JSON line each: text, label, source (the kind), by, weight of one.\n\n"+
+				"Example:\n  agora spam feedback > spam/testdata/feedback.jsonl", runSpamFeedback, data...),
+			sub("appeals", "list what authors object to", "", "Kind 1985 in the namespace "+spam.Appeals+", by the author of the note it names.", runSpamAppeals, data...),
+		},
+	}
+}
+
+func noSpamCommand(_ context.Context, cmd *cli.Command) error {
+	if name := cmd.Args().First(); name != "" {
+		return usagef("there is no command spam %q (see: agora spam --help)", name)
+	}
+	return cli.ShowSubcommandHelp(cmd)
+}
+
+// longestLine is the longest line of input, in bytes.
+const longestLine = 4 << 20
+
+func runSpamScore(_ context.Context, cmd *cli.Command) error {
+	judge, err := spamModel(cmd.String("model"))
+	if err != nil {
+		return err
+	}
+	in := cmd.Root().Reader
+	if in == nil {
+		in = os.Stdin
+	}
+	if name := cmd.Args().First(); name != "" {
+		file, err := os.Open(name)
+		if err != nil {
+			return usage(err)
+		}
+		defer file.Close()
+		in = file
+	}
+	return scoreLines(judge, in, cmd.Root().Writer)
+}
+
+func scoreLines(judge *spam.Classifier, in io.Reader, to io.Writer) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 0, 64<<10), longestLine)
+	out := bufio.NewWriter(to)
+	encode := json.NewEncoder(out)
+	window := spam.NewWindow()
+	for n := 1; lines.Scan(); n++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		answer, err := scoreLine(judge, window, lines.Bytes())
+		if err != nil {
+			return errors.Join(usagef("line %d: %w", n, err), out.Flush())
+		}
+		if err := encode.Encode(answer); err != nil {
+			return err
+		}
+	}
+	return errors.Join(lines.Err(), out.Flush())
+}
+
+func scoreLine(judge *spam.Classifier, window *spam.Window, line []byte) (spamAnswer, error) {
+	var in struct {
+		Text *string `json:"text"`
+		nostr.Event
+	}
+	var text struct {
+		Text *string `json:"text"`
+	}
+	if err := json.Unmarshal(line, &text); err != nil {
+		return spamAnswer{}, fmt.Errorf("this is no JSON: %w", err)
+	}
+	if text.Text != nil {
+		v := judge.Text(*text.Text)
+		return answerOf("", &v), nil
+	}
+	if err := in.Event.UnmarshalJSON(line); err != nil || in.PubKey == "" {
+		return spamAnswer{}, errors.New(`want {"text":…} or an event`)
+	}
+	v := judge.Event(&in.Event, spam.Scene{Window: window, Who: spam.Standing{Hops: -1}, Now: int64(in.CreatedAt)})
+	return answerOf(in.ID, &v), nil
+}
+
+func runSpamExplain(ctx context.Context, cmd *cli.Command) error {
+	cfg, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	id, err := store.ParseID(cmd.Args().First())
+	if err != nil {
+		return usagef("explain wants the id of a note, 64 hex digits")
+	}
+	judge, err := spamModel(cmd.String("model"))
+	if err != nil {
+		return err
+	}
+	held, err := openReading(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.Close() }() // it was only read
+	var ev *nostr.Event
+	if err := held.Lookup(ctx, []store.ID{id}, func(rec store.Record) bool {
+		ev, err = rec.Event()
+		return false
+	}); err != nil {
+		return err
+	}
+	if ev == nil {
+		return fmt.Errorf("no event %s is held here", id)
+	}
+	answer, err := verdictOn(judge, held, id, ev)
+	if err != nil {
+		return err
+	}
+	return printExplained(cmd.Root().Writer, judge, answer, ev)
+}
+
+func printExplained(w io.Writer, judge *spam.Classifier, a spamAnswer, ev *nostr.Event) error {
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "note     %s by %s\nspam     %.3f   scam %.3f   ai %.3f   script %s\n", a.ID, ev.PubKey, a.Spam, a.Scam, a.AI, a.Script)
+	basis := "as judged when it came"
+	if a.TextOnly {
+		basis = "its text alone, judged now: nothing was stored beside it"
+	}
+	fmt.Fprintf(out, "basis    %s\nlabels   %v\nmodel    %s\n", basis, a.Labels, a.Model)
+	for _, r := range a.Reasons {
+		fmt.Fprintf(out, "reason   %+.2f  %s\n", r.Weight, r.What)
+	}
+	for _, r := range judge.Explain(ev.Content, 8) {
+		fmt.Fprintf(out, "wording  %+.2f  %q\n", r.Weight, r.What)
+	}
+	return out.Flush()
+}
+
+func runSpamReplay(ctx context.Context, cmd *cli.Command) error {
+	cfg, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	judge, err := spamModel(cmd.String("model"))
+	if err != nil {
+		return err
+	}
+	rules, err := cfg.spamRules()
+	if err != nil {
+		return usage(err)
+	}
+	held, err := openReading(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.Close() }() // it was only read
+	var notes []*nostr.Event
+	for rec, err := range held.Query(ctx, nostr.Filter{Kinds: []int{1, 42, 1111, 1311, 30023}, Limit: int(cmd.Int("most"))}) {
+		if err != nil {
+			return err
+		}
+		ev, err := rec.Event()
+		if err != nil {
+			return err
+		}
+		notes = append(notes, ev)
+	}
+	return replay(judge, rules, notes, cmd.Root().Writer)
+}
+
+// replay judges notes that come newest first, oldest first.
+func replay(judge *spam.Classifier, rules []spam.Rule, notes []*nostr.Event, w io.Writer) error {
+	window, counts := spam.NewWindow(), map[string]int{}
+	out := bufio.NewWriter(w)
+	encode := json.NewEncoder(out)
+	for i := len(notes) - 1; i >= 0; i-- {
+		ev, who := notes[i], spam.Standing{Hops: -1}
+		v := judge.Event(ev, spam.Scene{Window: window, Who: who, Now: int64(ev.CreatedAt)})
+		action := spam.Decide(rules, ev.Kind, who, &v)
+		counts[action.String()]++
+		if action < spam.Measure {
+			continue
+		}
+		if err := encode.Encode(struct {
+			spamAnswer
+			Action string `json:"action"`
+		}{answerOf(ev.ID, &v), action.String()}); err != nil {
+			return err
+		}
+	}
+	if err := encode.Encode(map[string]any{"notes": len(notes), "actions": counts}); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+func readSamples(name string) ([]spam.Sample, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, usage(err)
+	}
+	defer file.Close()
+	r, err := zstd.NewReader(file)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var all []spam.Sample
+	for decode := json.NewDecoder(r); ; {
+		var s spam.Sample
+		err := decode.Decode(&s)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, s)
+	}
+}
+
+func runSpamTrain(_ context.Context, cmd *cli.Command) error {
+	samples, err := readSamples(cmd.String("samples"))
+	if err != nil {
+		return err
+	}
+	model, err := spam.Shipped()
+	if err != nil {
+		return err
+	}
+	head := spam.NewClassifier(model, &spam.Head{}).Fit(samples, 3)
+	raw, err := json.MarshalIndent(head, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(cmd.String("out"), append(raw, '\n'), 0o644); err != nil { //nolint:gosec // a source file
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.Root().Writer, "wrote %s: F1 %.3f, TPR %.3f at 1 %% FPR, %.3f at 0.1 %%\n", cmd.String("out"), head.Report.F1, head.Report.TPR1, head.Report.TPR01)
+	return err
+}
+
+func runSpamEval(_ context.Context, cmd *cli.Command) error {
+	samples, err := readSamples(cmd.String("samples"))
+	if err != nil {
+		return err
+	}
+	judge, err := spamModel("")
+	if err != nil {
+		return err
+	}
+	card, err := judge.Card(samples)
+	if err != nil {
+		return err
+	}
+	if name := cmd.String("markdown"); name != "" {
+		if err := os.WriteFile(name, card, 0o644); err != nil { //nolint:gosec // a source file
+			return err
+		}
+	}
+	_, err = cmd.Root().Writer.Write(card)
+	return err
+}
