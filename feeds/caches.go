@@ -15,13 +15,17 @@ import (
 // noteCache keeps what notes say of themselves. It never changes, so an entry
 // is good for ever; when there are too many, any of them goes.
 type noteCache struct {
-	most int
-	mu   sync.RWMutex // guards what follows
-	by   map[tally.Key]*feature.Note
+	most   int
+	encode func([]int32) []float32
+	mu     sync.RWMutex // guards what follows
+	by     map[tally.Key]*feature.Note
 }
 
-func newNoteCache(most int) *noteCache {
-	return &noteCache{most: most, by: map[tally.Key]*feature.Note{}}
+func newNoteCache(most int, encode func([]int32) []float32) *noteCache {
+	if encode == nil {
+		encode = func([]int32) []float32 { return nil }
+	}
+	return &noteCache{most: most, encode: encode, by: map[tally.Key]*feature.Note{}}
 }
 
 func (c *noteCache) put(ev *nostr.Event) *feature.Note {
@@ -31,6 +35,7 @@ func (c *noteCache) put(ev *nostr.Event) *feature.Note {
 	}
 	n := feature.Read(ev)
 	n.Tokens = feature.Tokens(ev.Content, feature.DefaultTokens)
+	n.Vector = c.encode(n.Tokens)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for old := range c.by {

@@ -13,20 +13,25 @@ import (
 type near struct {
 	trusted  []tally.Key // notes that followed keys acted upon, those with most of their trust first
 	liked    []tally.Key // notes that co-likers like, the best first
-	likes    map[tally.Key][]colike
+	likes    map[tally.Key]coliked
 	interest map[tally.Key]float32 // by author: how much co-likers like what it writes
 }
 
-// colike is one co-liker's like of a note.
-type colike struct {
-	weight float32 // how much the co-liker is like the viewer
-	age    float32 // hours since the like
-	crowd  float32 // likers of the note
+// coliked is how much co-likers like a note: the sum of how much each is like
+// the viewer, for each of the half-lives of their likes.
+type coliked struct {
+	sums  [len(halfLives)]float32
+	crowd float32 // likers of the note
 }
+
+// halfLives, in hours, are those that the stage colike knows; the nearest to
+// what a listing asks for is taken.
+var halfLives = [...]float64{24, 72, 168, 720}
 
 const (
 	mostLiked    = 128  // of the viewer's likes that co-likers are looked for by
-	mostColiked  = 4000 // notes that co-likers like, kept for one viewer
+	mostColiked  = 2000 // notes that co-likers like, kept for one viewer
+	mostInterest = 2000 // authors whom co-likers like, kept for one viewer
 	strangeTrust = 0.02 // what a key weighs as a co-liker that the viewer has no trust in
 	likesDamp    = 10   // likes that everybody is taken to have given beside those seen
 )
@@ -36,21 +41,20 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 	lens := v.lens(r)
 	size, _ := r.Places()
 	alike := v.alike(r, lens, size, now)
-	spread(r, alike, now)
+	f.spread(r, alike)
 	follows := make([]bool, size)
 	for k := range v.follows {
 		if at := r.Place(k); at != tally.NoPlace {
 			follows[at] = true
 		}
 	}
-	out := near{likes: map[tally.Key][]colike{}, interest: map[tally.Key]float32{}}
+	out := near{likes: map[tally.Key]coliked{}, interest: map[tally.Key]float32{}}
 	var trusted, liked []worth
 	r.All(func(n tally.Note) bool {
 		if now-n.Created > int64(nearNotes.Seconds()) {
 			return true
 		}
-		proof, score, crowd := float32(0), float32(0), float32(0)
-		var of []colike
+		proof, of := float32(0), coliked{}
 		last := uint32(tally.NoPlace)
 		r.Acts(n, func(actor uint32, action tally.Action, at int64) bool {
 			if follows[actor] && actor != last && action != tally.Dislike && action != tally.Report {
@@ -63,37 +67,46 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 			if !likes(action) {
 				return true
 			}
-			crowd++
+			of.crowd++
 			if w := alike[actor]; w > 0 {
-				age := float32(now-at) / 3600
-				of = append(of, colike{weight: w, age: age})
-				score += w * float32(math.Exp2(-float64(age)/72))
+				for i := range of.sums {
+					of.sums[i] += w * f.fades.at(i, now-at)
+				}
 			}
 			return true
 		})
 		if proof > 0 {
 			trusted = append(trusted, worth{n.ID, proof * fade(now-n.Created)})
 		}
-		if score > 0 && n.Author != lens.Self {
-			for i := range of {
-				of[i].crowd = crowd
-			}
+		if score := of.sums[1]; score > 0 && n.Author != lens.Self {
 			out.likes[n.ID] = of
-			liked = append(liked, worth{n.ID, score / float32(math.Sqrt(float64(crowd)+5))})
-			out.interest[r.Key(n.Author)] += score / (5 + crowd)
+			liked = append(liked, worth{n.ID, score / float32(math.Sqrt(float64(of.crowd)+5))})
+			out.interest[r.Key(n.Author)] += score / (5 + of.crowd)
 		}
 		return true
 	})
 	out.trusted, out.liked = best(trusted, mostNear), best(liked, mostColiked)
-	if len(out.likes) > mostColiked {
-		kept := make(map[tally.Key][]colike, mostColiked)
-		for _, id := range out.liked {
-			kept[id] = out.likes[id]
-		}
-		out.likes = kept
-	}
-	out.liked = out.liked[:min(len(out.liked), mostNear)]
+	out.trim()
 	return out
+}
+
+// trim keeps what is worth most, in memory of its own.
+func (n *near) trim() {
+	kept := make(map[tally.Key]coliked, len(n.liked))
+	for _, id := range n.liked {
+		kept[id] = n.likes[id]
+	}
+	n.likes = kept
+	n.liked = slices.Clone(n.liked[:min(len(n.liked), mostNear)])
+	var authors []worth
+	for author, v := range n.interest {
+		authors = append(authors, worth{author, v})
+	}
+	interest := make(map[tally.Key]float32, mostInterest)
+	for _, author := range best(authors, mostInterest) {
+		interest[author] = n.interest[author]
+	}
+	n.interest = interest
 }
 
 // likes says which actions are taken for liking.
@@ -101,8 +114,21 @@ func likes(a tally.Action) bool { return a == tally.Like || a == tally.Zap || a 
 
 // spread divides how much a key is like the viewer by the square root of how
 // much the key likes at all: who likes everything says little.
-func spread(r *tally.Reader, alike []float32, now int64) {
-	given := make([]uint32, len(alike))
+func (f *Feeds) spread(r *tally.Reader, alike []float32) {
+	f.topMu.RLock()
+	given := f.given
+	f.topMu.RUnlock()
+	for at, w := range alike {
+		if w > 0 {
+			alike[at] = w / float32(math.Sqrt(likesDamp+float64(given[r.Key(uint32(at))])))
+		}
+	}
+}
+
+// countLikes is how many likes each key gave within the last days.
+func countLikes(r *tally.Reader, now int64) map[tally.Key]uint32 {
+	size, _ := r.Places()
+	given := make([]uint32, size)
 	r.All(func(n tally.Note) bool {
 		if now-n.Created <= int64(nearNotes.Seconds()) {
 			r.Acts(n, func(actor uint32, action tally.Action, _ int64) bool {
@@ -114,11 +140,30 @@ func spread(r *tally.Reader, alike []float32, now int64) {
 		}
 		return true
 	})
-	for at, w := range alike {
-		if w > 0 {
-			alike[at] = w / float32(math.Sqrt(likesDamp+float64(given[at])))
+	out := map[tally.Key]uint32{}
+	for at, n := range given {
+		if n > 0 {
+			out[r.Key(uint32(at))] = n
 		}
 	}
+	return out
+}
+
+// fades is what a like is worth by its age in whole hours, for each half-life.
+type fades [len(halfLives)][]float32
+
+func newFades() (f fades) {
+	for i, half := range halfLives {
+		for hour := range int(nearNotes.Hours()) + 1 {
+			f[i] = append(f[i], float32(math.Exp2(-float64(hour)/half)))
+		}
+	}
+	return f
+}
+
+// at takes ages in seconds; a like that lies ahead is as of now.
+func (f *fades) at(i int, age int64) float32 {
+	return f[i][min(max(age, 0)/3600, int64(len(f[i])-1))]
 }
 
 // fade halves what a note is worth every two days.
@@ -131,6 +176,9 @@ type worth struct {
 
 // best are the ids worth most, in order.
 func best(list []worth, most int) []tally.Key {
+	if len(list) > 2*most {
+		list = above(list, most)
+	}
 	slices.SortFunc(list, func(a, b worth) int {
 		return cmp.Or(cmp.Compare(b.value, a.value), slices.Compare(a.id[:], b.id[:]))
 	})
@@ -139,6 +187,17 @@ func best(list []worth, most int) []tally.Key {
 		out = append(out, w.id)
 	}
 	return out
+}
+
+// above leaves what is worth no less than the most-th best.
+func above(list []worth, most int) []worth {
+	values := make([]float32, len(list))
+	for i, w := range list {
+		values[i] = w.value
+	}
+	slices.Sort(values)
+	least := values[len(values)-most]
+	return slices.DeleteFunc(list, func(w worth) bool { return w.value < least })
 }
 
 // alike is how much each key is like the viewer, by place: the notes that both
@@ -179,13 +238,15 @@ func (v *viewer) alike(r *tally.Reader, lens *tally.Lens, size int, now int64) [
 
 // colike is the stage's score of a note.
 func (n *near) colike(id tally.Key, halfLife, popularity float64) float32 {
-	s, crowd := 0.0, 0.0
-	for _, c := range n.likes[id] {
-		s += float64(c.weight) * math.Exp2(-float64(c.age)/halfLife)
-		crowd = float64(c.crowd)
-	}
-	if s == 0 {
+	of, ok := n.likes[id]
+	if !ok {
 		return 0
 	}
-	return float32(s / math.Pow(5+crowd, popularity))
+	nearest := 0
+	for i, hours := range halfLives {
+		if math.Abs(math.Log(hours/halfLife)) < math.Abs(math.Log(halfLives[nearest]/halfLife)) {
+			nearest = i
+		}
+	}
+	return float32(float64(of.sums[nearest]) / math.Pow(5+float64(of.crowd), popularity))
 }

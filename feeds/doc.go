@@ -16,7 +16,8 @@
 //	max-age           hours=48: older notes are left out
 //	no-replies        answers to other notes are left out
 //	out-of-network    notes of keys that the viewer follows are left out
-//	colike            fills stage.colike; half_life=hours (72), popularity=exponent (0.5)
+//	colike            fills stage.colike; half_life=hours (72; 24, 72, 168 or 720,
+//	                  whichever is nearest), popularity=exponent (0.5)
 //	bridge            fills stage.bridge_* and viewer.bridge_factor
 //	novelty           fills stage.novelty
 //	author-decay      an author's second, third … note counts decay=0.5, floor=0.25 of its score

@@ -1,7 +1,6 @@
 package feeds
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -173,25 +172,20 @@ func (c *candidates) addAll(r *tally.Reader, w *wanted, ids []tally.Key, from fe
 
 // fromAuthors takes the newest notes of some keys.
 func (f *Feeds) fromAuthors(r *tally.Reader, w *wanted, c *candidates, keys []tally.Key, from feature.Source, most int) {
-	var found []tally.Note
+	places := make([]uint32, 0, len(keys))
 	for _, k := range keys {
-		at := r.Place(k)
-		if at == tally.NoPlace {
-			continue
+		if at := r.Place(k); at != tally.NoPlace {
+			places = append(places, at)
 		}
-		r.By(at, func(n tally.Note) bool {
-			if (from == 0 || w.now-n.Created < int64(followedAge.Seconds())) && w.fits(r, &n) {
-				found = append(found, n)
-			}
-			return true
-		})
 	}
-	slices.SortFunc(found, func(a, b tally.Note) int {
-		return cmp.Or(cmp.Compare(b.Created, a.Created), slices.Compare(a.ID[:], b.ID[:]))
+	since := w.since
+	if from != 0 {
+		since = max(since, w.now-int64(followedAge.Seconds()))
+	}
+	limit := len(c.found) + most
+	r.Newest(places, since, func(n tally.Note) bool {
+		return c.add(r, w, &n, from) && len(c.found) < limit
 	})
-	for i := range found[:min(most, len(found))] {
-		c.add(r, w, &found[i], from)
-	}
 }
 
 // fromRecent takes the newest notes, and among them those of new authors.
@@ -458,12 +452,12 @@ func (f *Feeds) novelty(v *viewer, c *candidates) {
 	var liked []bag
 	for _, n := range notes {
 		if n != nil && len(n.Tokens) > 0 {
-			liked = append(liked, bagOf(n.Tokens))
+			liked = append(liked, textOf(n))
 		}
 	}
 	for i := range c.facts.Candidates {
 		to := &c.facts.Candidates[i]
-		text := bagOf(to.Note.Tokens)
+		text := textOf(to.Note)
 		most := float32(0)
 		for j := range liked {
 			most = max(most, text.dot(&liked[j]))

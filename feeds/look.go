@@ -8,15 +8,25 @@ import (
 )
 
 const (
-	mostHot = 1400 // notes most acted upon for their age
-	mostTop = 600  // notes most acted upon of the last week
+	countEvery = time.Minute // between two counts of the likes that each key gave
+	mostHot    = 1400        // notes most acted upon for their age
+	mostTop    = 600         // notes most acted upon of the last week
 )
 
 // LookOver finds the notes most acted upon, by trust. Run does it again and
 // again; the tally does not change while it lasts, about 30 ms for 100,000
 // notes.
 func (f *Feeds) LookOver(now time.Time) {
+	f.lookMu.Lock()
+	defer f.lookMu.Unlock()
 	public := f.cfg.Graph.From("")
+	f.topMu.RLock()
+	given := f.given
+	f.topMu.RUnlock()
+	if again := now.Sub(f.counted) > countEvery || now.Before(f.counted); given == nil || again {
+		f.counted = now
+		f.cfg.Tally.Read(now.Unix(), func(r *tally.Reader) { given = countLikes(r, now.Unix()) })
+	}
 	var hot, top []worth
 	f.cfg.Tally.Read(now.Unix(), func(r *tally.Reader) {
 		r.All(func(n tally.Note) bool {
@@ -53,5 +63,5 @@ func (f *Feeds) LookOver(now time.Time) {
 	}
 	f.topMu.Lock()
 	defer f.topMu.Unlock()
-	f.top, f.public = merged, public
+	f.top, f.public, f.given = merged, public, given
 }

@@ -122,6 +122,14 @@ func bagOf(tokens []int32) (b bag) {
 	return b
 }
 
+// textOf is a note's text vector, or the bag of its words where it has none.
+func textOf(n *feature.Note) bag {
+	if len(n.Vector) == len(bag{}) {
+		return bag(n.Vector)
+	}
+	return bagOf(n.Tokens)
+}
+
 func (b *bag) dot(o *bag) (s float32) {
 	for i := range b {
 		s += b[i] * o[i]
@@ -220,7 +228,7 @@ func (s *stages) arrange(list []ranked, c *candidates) []ranked {
 		texts := map[int]*bag{}
 		list = dpp(list, s.first, s.theta, func(i int) *bag {
 			if texts[i] == nil {
-				b := bagOf(c.facts.Candidates[i].Note.Tokens)
+				b := textOf(c.facts.Candidates[i].Note)
 				texts[i] = &b
 			}
 			return texts[i]

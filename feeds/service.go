@@ -22,6 +22,9 @@ type Config struct {
 	Listings Listings     // required
 	Scorer   Scorer       // nil: no model runs, fallbacks answer
 	Signals  Signals      // nil: nobody judges
+	// Encode makes a text vector of feature.VectorSize numbers, of length 1, out
+	// of a note's tokens; it is called once for each note. Nil: no vectors.
+	Encode func(tokens []int32) []float32
 
 	Refresh      time.Duration // between two looks over all live notes for those most acted upon; 3 s
 	Factorise    time.Duration // between two factorisations for the stage bridge; 10 minutes
@@ -75,10 +78,16 @@ type Feeds struct {
 	words    map[string]meaning // of features, by name
 	work     sync.Pool          // of *candidates
 
-	topMu  sync.RWMutex // guards what follows
-	top    []tally.Key  // notes most acted upon, the best first
-	bridge *bridging    // nil: not factorised yet
-	public View         // nobody's in particular
+	fades fades
+
+	lookMu  sync.Mutex // guards counted, and that one looks over at a time
+	counted time.Time  // when given was counted
+
+	topMu  sync.RWMutex         // guards what follows
+	top    []tally.Key          // notes most acted upon, the best first
+	bridge *bridging            // nil: not factorised yet
+	public View                 // nobody's in particular
+	given  map[tally.Key]uint32 // likes that each key gave lately
 }
 
 // New checks and builds; it starts nothing.
@@ -87,9 +96,9 @@ func New(cfg Config) (*Feeds, error) {
 		return nil, err
 	}
 	f := &Feeds{
-		cfg: cfg, notes: newNoteCache(cfg.Notes), authors: newAuthorCache(),
+		cfg: cfg, notes: newNoteCache(cfg.Notes, cfg.Encode), authors: newAuthorCache(),
 		viewers: newViewerCache(cfg.Viewers), rankings: newRankings(cfg.RankingBytes, cfg.Keep), metrics: newMetrics(),
-		readers: newReaders(), words: meanings(), public: cfg.Graph.From(""),
+		readers: newReaders(), words: meanings(), fades: newFades(), public: cfg.Graph.From(""),
 	}
 	f.work.New = func() any { return new(candidates) }
 	if cfg.Metrics != nil {

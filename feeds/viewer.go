@@ -273,7 +273,7 @@ func (v *viewer) settleHistory(f *Feeds, now int64) {
 	if len(v.person.History) > feature.MaxHistory {
 		v.person.History = v.person.History[:feature.MaxHistory]
 	}
-	v.readScripts(f)
+	v.readLiked(f)
 }
 
 // count puts one deed into the account with its author.
@@ -297,25 +297,32 @@ func (v *viewer) count(d deed, age int64) {
 
 func hashOf(k tally.Key) int64 { return feature.Hash(hexKey(k)) }
 
-// readScripts is the writing systems of what the viewer liked last.
-func (v *viewer) readScripts(f *Feeds) {
-	ids := make([]tally.Key, 0, len(v.history))
-	for _, d := range v.history {
-		if d.action == feature.Like {
-			ids = append(ids, d.note)
-		}
+// readLiked takes writing systems and text vectors from the notes that the
+// viewer acted on, as far as they are kept.
+func (v *viewer) readLiked(f *Feeds) {
+	ids := make([]tally.Key, len(v.history))
+	for i, d := range v.history {
+		ids[i] = d.note
 	}
 	notes := make([]*feature.Note, len(ids))
 	f.notes.find(ids, notes)
+	vectors := make(map[int64][]float32, len(notes))
 	total := float32(0)
-	for _, n := range notes {
-		if n != nil {
+	for i, n := range notes {
+		if n == nil {
+			continue
+		}
+		vectors[n.ID] = n.Vector
+		if v.history[i].action == feature.Like {
 			v.person.Scripts[n.Script]++
 			total++
 		}
 	}
 	for i := range v.person.Scripts {
 		v.person.Scripts[i] /= max(total, 1)
+	}
+	for i := range v.person.History {
+		v.person.History[i].Vector = vectors[v.person.History[i].Note]
 	}
 }
 

@@ -58,7 +58,8 @@ const mostListings = 10_000
 // Market holds the listings in memory. Whoever follows the log tells it of
 // manifests that come and go.
 type Market struct {
-	cfg Config
+	cfg  Config
+	most int // mostListings, less in a test
 
 	mu    sync.RWMutex // guards what follows
 	by    map[string]*Listing
@@ -80,7 +81,7 @@ func New(cfg Config) (*Market, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Market{cfg: cfg, by: map[string]*Listing{}, keys: map[string]*Listing{}, ids: map[string]string{}}, nil
+	return &Market{cfg: cfg, most: mostListings, by: map[string]*Listing{}, keys: map[string]*Listing{}, ids: map[string]string{}}, nil
 }
 
 // Load reads every manifest there is. What the log brings afterwards is told
@@ -113,7 +114,7 @@ func (m *Market) Take(ev *nostr.Event) bool {
 	if old != nil {
 		m.forget(old)
 	}
-	if err != nil || len(m.by) >= mostListings && !slices.Contains(m.cfg.Authors, ev.PubKey) {
+	if err != nil || len(m.by) >= m.most && !slices.Contains(m.cfg.Authors, ev.PubKey) {
 		return old != nil
 	}
 	m.by[l.Address], m.keys[l.Key], m.ids[ev.ID], m.order = l, l, l.Address, nil

@@ -62,12 +62,12 @@ func (a act) compare(b act) int {
 // positive says which actions make a rate rise.
 func (a Action) positive() bool { return a != Dislike && a != Report && a < Actions }
 
-// insert keeps the order. Long lists grow by a sixteenth: memory is scarcer
+// insert keeps the order. Long lists grow by a 32nd: memory is scarcer
 // than the time to copy.
 func insert(acts []act, a act) []act {
 	i, _ := slices.BinarySearchFunc(acts, a, act.compare)
 	if len(acts) == cap(acts) {
-		grown := make([]act, len(acts), len(acts)+len(acts)/16+1)
+		grown := make([]act, len(acts), len(acts)+len(acts)/32+1)
 		copy(grown, acts)
 		acts = grown
 	}

@@ -101,11 +101,11 @@ func (b *book) putNote(s *statement) {
 	b.empty--
 	b.live++
 	author := b.actors.intern(s.author)
-	n.author, n.created, n.expires, n.kind, n.sketch = author, s.created, s.note.expires, s.note.kind, s.note.sketch
+	n.author, n.created, n.expires, n.kind = author, s.created, s.note.expires, s.note.kind
 	b.actors.list[author].refs++
 	b.actors.seen(author, s.created)
 	b.chain(at)
-	b.twins.add(&b.notes, at)
+	b.twins.add(at, n, s.note.sketch)
 	b.remember(at)
 	n.parent, n.root = b.refTo(s.note.parent), b.refTo(s.note.root)
 	b.settle(at)
@@ -170,9 +170,9 @@ func (b *book) detach(at uint32) {
 	if n.next != 0 {
 		b.notes.at(n.next - 1).prev = n.prev
 	}
-	b.twins.drop(&b.notes, at)
+	b.twins.drop(at)
 	b.forgetMoment(at)
-	n.author, n.next, n.prev, n.sketch, n.parent, n.root = nobody, 0, 0, 0, ref{}, ref{}
+	n.author, n.next, n.prev, n.parent, n.root = nobody, 0, 0, ref{}, ref{}
 	b.live--
 	b.actors.release(author)
 	b.settle(at)
@@ -267,14 +267,22 @@ func (b *book) findHeavy(n *note) {
 // heaviest are the actors who weigh most, at most mostLens. Whoever weighs
 // nothing, however many of them there are, displaces nobody.
 func (b *book) heaviest(acts []act, author uint32) []uint32 {
-	var all []uint32
+	var room [throng]uint64
+	all := room[:0] // weight and actor, so that their order is that of heavier, backwards
 	for i, a := range acts {
 		if a.actor != author && (i == 0 || acts[i-1].actor != a.actor) {
-			all = append(all, a.actor)
+			all = append(all, uint64(b.actors.list[a.actor].weight)<<32|uint64(^a.actor))
 		}
 	}
-	slices.SortFunc(all, b.heavier)
-	return slices.Clone(all[:min(len(all), mostLens)])
+	slices.Sort(all)
+	out := make([]uint32, 0, mostLens)
+	for _, v := range slices.Backward(all) {
+		if len(out) == mostLens {
+			break
+		}
+		out = append(out, ^uint32(v))
+	}
+	return out
 }
 
 func (b *book) heavier(x, y uint32) int {

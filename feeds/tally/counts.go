@@ -133,6 +133,28 @@ func (r *Reader) By(author uint32, yield func(Note) bool) {
 	}
 }
 
+// Newest yields the notes of some authors that are not older than since, the
+// newest first. Of one author at most 3,200 are looked at.
+func (r *Reader) Newest(authors []uint32, since int64, yield func(Note) bool) {
+	var found []uint64 // created_at and place
+	for _, author := range authors {
+		at := r.b.actors.list[author].notes
+		for steps := 0; at != 0 && steps < 16*mostChain; steps++ {
+			n := r.b.notes.at(at - 1)
+			if n.created <= r.now && int64(n.created) >= since {
+				found = append(found, uint64(n.created)<<32|uint64(at-1))
+			}
+			at = n.next
+		}
+	}
+	slices.Sort(found)
+	for _, v := range slices.Backward(found) {
+		if n, ok := r.note(uint32(v)); ok && !yield(n) {
+			return
+		}
+	}
+}
+
 // All yields every live note, in no order that means anything.
 func (r *Reader) All(yield func(Note) bool) {
 	for at := range r.b.notes.size {
@@ -268,7 +290,7 @@ type Twins struct {
 // Twins looks for near-duplicates.
 func (r *Reader) Twins(n Note) (t Twins) {
 	var authors []uint32
-	r.b.twins.each(&r.b.notes, n.inner, r.now, func(o *note) {
+	r.b.twins.each(n.place, r.now, func(o *twin) {
 		t.Notes++
 		if o.created < n.inner.created {
 			t.Earlier++

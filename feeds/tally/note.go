@@ -28,8 +28,6 @@ type note struct {
 	root    ref    // what its thread began with
 	gen     uint32 // how often the place has been given up
 	kind    uint16
-	sketch  uint64 // of its text; 0: too short for one
-	twin    [bands]link
 	acts    []act
 	extra   *extra
 }

@@ -187,7 +187,7 @@ func encode(b *book, waiting []*receipt) []byte {
 	}
 	w.u32(b.notes.size)
 	for at := range b.notes.size {
-		w.note(b.notes.at(at))
+		w.note(b.notes.at(at), b.twins.sketch(at))
 	}
 	w.about(b)
 	w.u32(uint32(len(b.places)))
@@ -201,7 +201,7 @@ func encode(b *book, waiting []*receipt) []byte {
 	return w.out
 }
 
-func (w *writer) note(n *note) {
+func (w *writer) note(n *note, sketch uint64) {
 	w.key(n.id)
 	w.u32(n.gen)
 	if n.id == (Key{}) {
@@ -210,7 +210,7 @@ func (w *writer) note(n *note) {
 	for _, v := range []uint32{n.author, n.created, n.expires, n.latest, uint32(n.kind)} {
 		w.u32(v)
 	}
-	w.u64(n.sketch)
+	w.u64(sketch)
 	w.ref(n.parent)
 	w.ref(n.root)
 	w.u32(uint32(len(n.acts)))
@@ -395,17 +395,21 @@ func (r *reader) notes(b *book) {
 		if n.id == (Key{}) {
 			continue
 		}
-		r.note(n, keys)
+		r.note(b, uint32(at), n, keys)
 	}
 	b.notes.size = uint32(size)
 }
 
-func (r *reader) note(n *note, keys int) {
+func (r *reader) note(b *book, at uint32, n *note, keys int) {
 	if n.author = r.u32(); n.author != nobody && int64(n.author) >= int64(keys) {
 		r.bad = true
 	}
 	n.created, n.expires, n.latest, n.kind = r.u32(), r.u32(), r.u32(), uint16(r.u32())
-	n.sketch, n.parent, n.root = r.u64(), r.ref(), r.ref()
+	sketch := r.u64()
+	if n.live() {
+		b.twins.add(at, n, sketch)
+	}
+	n.parent, n.root = r.ref(), r.ref()
 	if some := r.count(12); some > 0 {
 		n.acts = make([]act, some)
 		for i := range n.acts {
@@ -491,7 +495,6 @@ func (b *book) deriveNote(at uint32, n *note) error {
 	b.live++
 	b.actors.list[n.author].refs++
 	b.chain(at)
-	b.twins.add(&b.notes, at)
 	b.settle(at)
 	return nil
 }

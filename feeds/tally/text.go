@@ -94,70 +94,100 @@ func similar(a, b uint64) bool {
 func quarter(sketch uint64, i int) uint16 { return uint16(sketch >> (16 * i)) }
 
 // twins chains the notes whose sketches share a quarter. Two sketches that
-// differ in two bytes share two quarters at least.
-type twins [bands][]uint32 // place + 1 of the newest arrived, by quarter
+// differ in two bytes share two quarters at least. All that a walk looks at
+// lies close together, by place of the note.
+type twins struct {
+	heads [bands][]uint32 // place + 1 of the newest arrived, by quarter
+	rows  []twin
+}
 
-type link struct{ next, prev uint32 } // place + 1
+type twin struct {
+	sketch     uint64 // 0: none
+	created    uint32
+	author     uint32
+	next, prev [bands]uint32 // place + 1
+}
 
 func newTwins() (t twins) {
-	for i := range t {
-		t[i] = make([]uint32, 1<<16)
+	for i := range t.heads {
+		t.heads[i] = make([]uint32, 1<<16)
 	}
 	return t
 }
 
-func (t *twins) add(notes *notes, place uint32) {
-	n := notes.at(place)
-	if n.sketch == 0 {
+// row is a note's; there is room for it afterwards.
+func (t *twins) row(place uint32) *twin {
+	if n := int(place) + 1; n > cap(t.rows) {
+		t.rows = append(make([]twin, 0, n+n/32+1024), t.rows...)
+	}
+	for int(place) >= len(t.rows) {
+		t.rows = append(t.rows, twin{})
+	}
+	return &t.rows[place]
+}
+
+func (t *twins) add(place uint32, n *note, sketch uint64) {
+	if sketch == 0 {
 		return
 	}
-	for i := range t {
-		head := &t[i][quarter(n.sketch, i)]
-		n.twin[i] = link{next: *head}
+	row := t.row(place)
+	*row = twin{sketch: sketch, created: n.created, author: n.author}
+	for i := range bands {
+		head := &t.heads[i][quarter(sketch, i)]
+		row.next[i] = *head
 		if *head != 0 {
-			notes.at(*head - 1).twin[i].prev = place + 1
+			t.rows[*head-1].prev[i] = place + 1
 		}
 		*head = place + 1
 	}
 }
 
-func (t *twins) drop(notes *notes, place uint32) {
-	n := notes.at(place)
-	if n.sketch == 0 {
+func (t *twins) drop(place uint32) {
+	if int(place) >= len(t.rows) || t.rows[place].sketch == 0 {
 		return
 	}
-	for i := range t {
-		l := n.twin[i]
-		if l.prev != 0 {
-			notes.at(l.prev - 1).twin[i].next = l.next
+	row := t.rows[place]
+	for i := range bands {
+		next, prev := row.next[i], row.prev[i]
+		if prev != 0 {
+			t.rows[prev-1].next[i] = next
 		} else {
-			t[i][quarter(n.sketch, i)] = l.next
+			t.heads[i][quarter(row.sketch, i)] = next
 		}
-		if l.next != 0 {
-			notes.at(l.next - 1).twin[i].prev = l.prev
+		if next != 0 {
+			t.rows[next-1].prev[i] = prev
 		}
-		n.twin[i] = link{}
 	}
+	t.rows[place] = twin{}
+}
+
+// sketch is a note's; 0: it has none.
+func (t *twins) sketch(place uint32) uint64 {
+	if int(place) >= len(t.rows) {
+		return 0
+	}
+	return t.rows[place].sketch
 }
 
 // each walks the near-duplicates of a note that were written by now, each once.
 // Of a quarter at most mostTwins are looked at; those that lie ahead of now do
 // not use that up until they are many times more.
-func (t *twins) each(notes *notes, n *note, now uint32, yield func(*note)) {
-	if n.sketch == 0 {
+func (t *twins) each(of uint32, now uint32, yield func(*twin)) {
+	sketch := t.sketch(of)
+	if sketch == 0 {
 		return
 	}
-	for i := range t {
-		place := t[i][quarter(n.sketch, i)]
+	for i := range bands {
+		place := t.heads[i][quarter(sketch, i)]
 		for steps, ahead := 0, 0; place != 0 && steps < mostTwins && ahead < 16*mostTwins; {
-			other := notes.at(place - 1)
-			place = other.twin[i].next
+			at, other := place-1, &t.rows[place-1]
+			place = other.next[i]
 			if other.created > now {
 				ahead++
 				continue
 			}
 			steps++
-			if other != n && similar(n.sketch, other.sketch) && firstShared(n.sketch, other.sketch) == i {
+			if at != of && similar(sketch, other.sketch) && firstShared(sketch, other.sketch) == i {
 				yield(other)
 			}
 		}
