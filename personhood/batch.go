@@ -35,6 +35,7 @@ type Batcher struct {
 	verifier *semaphore.Verifier
 	asked    chan *ask     // proofs, up to mostWaiting; when full, callers wait
 	alone    chan struct{} // one token: the proofs of all spoilers take one core at most
+	stopped  chan struct{} // closed when Run has ended
 
 	mu       sync.Mutex // guards what follows
 	spoilers map[string]*spoiler
@@ -67,6 +68,7 @@ func NewBatcher() *Batcher {
 		verifier: semaphore.NewVerifier(),
 		asked:    make(chan *ask, mostWaiting), // proofs; when full, callers wait
 		alone:    make(chan struct{}, 1),
+		stopped:  make(chan struct{}),
 		spoilers: make(map[string]*spoiler),
 	}
 }
@@ -88,19 +90,25 @@ func (b *Batcher) Verify(ctx context.Context, who string, item semaphore.Item) e
 	a := &ask{who: who, item: item, verdict: make(chan error, 1)}
 	select {
 	case b.asked <- a:
+	case <-b.stopped:
+		return errStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	select {
 	case err := <-a.verdict:
 		return err
+	case <-b.stopped: // it came between the last look and the end
+		return errStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Run checks until ctx ends; then those who wait get an error.
+// Run checks until ctx ends; then those who wait get an error. It is called
+// once.
 func (b *Batcher) Run(ctx context.Context) error {
+	defer close(b.stopped)
 	g, work := errgroup.WithContext(context.WithoutCancel(ctx))
 	g.SetLimit(runtime.GOMAXPROCS(0)) // batches under way; when that many are, proofs wait in asked
 	for {
