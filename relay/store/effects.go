@@ -249,9 +249,12 @@ func (s *Store) loadVanishing(txn *lmdb.Txn) error {
 		if err := json.Unmarshal(v, &j); err != nil {
 			return fmt.Errorf("job row: %w: %w", errDamaged, err)
 		}
-		if j.Until >= m[j.PubKey].until {
-			m[j.PubKey] = vanishing{until: j.Until, request: j.Request}
+		v := m[j.PubKey]
+		if j.Until >= v.until {
+			v.until, v.request = j.Until, j.Request
 		}
+		v.at = max(v.at, j.At)
+		m[j.PubKey] = v
 	}
 	if !lmdb.IsNotFound(err) {
 		return err
@@ -269,6 +272,7 @@ func (s *Store) loadVanishing(txn *lmdb.Txn) error {
 type vanishing struct {
 	until   int64
 	request ID
+	at      Pos // what is stored later stays: new mail, and notes younger than the request
 }
 
 // hidden reports whether a vanish request that is still being worked off
@@ -288,7 +292,8 @@ func (s *Store) hidden(r *Record) bool {
 	r.Tags(func(name, value []byte) bool {
 		var pk [32]byte
 		if string(name) == "p" && decodeHex(pk[:], string(value)) {
-			_, hide = (*m)[pk]
+			v, ok := (*m)[pk]
+			hide = ok && r.Pos <= v.at
 		}
 		return !hide
 	})

@@ -123,12 +123,17 @@ func (s *Store) Lookup(ctx context.Context, ids []ID, yield func(Record) bool) e
 	return nil
 }
 
-// Has reports whether the event is held.
+// Has reports whether the event is held and not about to be removed: what has
+// expired or vanished is gone from the moment it is hidden.
 func (s *Store) Has(id ID) (held bool, err error) {
 	err = s.view(func(txn *lmdb.Txn) error {
-		_, err := txn.Get(s.t.id, id[:])
-		held = err == nil
-		return ignoreNotFound(err)
+		v, err := txn.Get(s.t.id, id[:])
+		if err != nil {
+			return ignoreNotFound(err)
+		}
+		rec, err := getRecord(txn, &s.t, Pos(binary.BigEndian.Uint64(v)))
+		held = err == nil && !expired(&rec) && !s.hidden(&rec)
+		return err
 	})
 	return held, err
 }

@@ -64,8 +64,12 @@ func (w *writer) put(e *Entry) (Result, error) {
 // refused checks what is held and what must never come back.
 func (w *writer) refused(e *Entry, p *parsed) (Outcome, error) {
 	t := &w.s.t
-	if held, err := w.has(t.id, p.id[:]); held || err != nil {
-		return Duplicate, err
+	pos, err := w.pos(p.id)
+	if err != nil {
+		return 0, err
+	}
+	if pos != 0 {
+		return w.again(p, pos)
 	}
 	if at, err := w.time(t.vanish, p.pubkey[:]); err != nil || at >= p.created {
 		return Vanished, err
@@ -81,6 +85,26 @@ func (w *writer) refused(e *Entry, p *parsed) (Outcome, error) {
 		}
 	}
 	return 0, nil
+}
+
+// again is the answer to an event that is held: a duplicate, unless it is
+// about to be removed for a request to vanish.
+func (w *writer) again(p *parsed, pos Pos) (Outcome, error) {
+	rec, err := w.record(pos)
+	if err != nil {
+		return 0, err
+	}
+	if w.s.hidden(&rec) {
+		return Vanished, nil
+	}
+	if p.kind == 62 { // the request itself is covered by its own time, and stays
+		return Duplicate, nil
+	}
+	at, err := w.time(w.s.t.vanish, p.pubkey[:])
+	if err != nil || at >= p.created {
+		return Vanished, err
+	}
+	return Duplicate, nil
 }
 
 // buried looks for a tombstone by the author, the operator or, for a wrapped
