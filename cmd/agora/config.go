@@ -93,6 +93,7 @@ type Config struct {
 	Feeds         bool     `toml:"feeds" unit:"true or false" help:"rank notes and answer at /f/, /v1/feeds, by search keys and by jobs; needs graph"`
 	FeedsAge      Duration `toml:"feeds_age" unit:"time" help:"the oldest note that feeds rank; what a feed itself declares may be less; every note costs about 250 bytes of memory"`
 	FeedsCompat   bool     `toml:"feeds_compat_software" unit:"true or false" help:"let NIP-11 of /f/ name another project's software, the only one whose order some clients keep; the description says so"`
+	DVMRelays     []string `toml:"dvm_relays" unit:"ws:// or wss:// URLs" help:"where else feeds are announced and jobs for them (NIP-90) are heard and answered; empty: here only"`
 	MaxNegentropy int      `toml:"max_negentropy" reload:"yes" unit:"events" help:"most events of a filter that NEG-OPEN (NIP-77) may name and that is not kept ready; 0: no negentropy at all"`
 	ReadySets     []string `toml:"ready_sets" unit:"filters in JSON" help:"filters whose negentropy sets are kept ready beside the whole set"`
 	Compression   bool     `toml:"compression" unit:"true or false" help:"permessage-deflate for clients that ask for it"`

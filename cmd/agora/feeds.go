@@ -18,6 +18,7 @@ import (
 	"agora/relay"
 	"agora/relay/admit"
 	"agora/relay/graph"
+	"agora/relay/peer"
 	"agora/relay/search"
 	"agora/relay/wire"
 
@@ -36,14 +37,16 @@ type feedsPart struct {
 	market *market.Market
 	doors  *feedsdoors.Doors
 	jobs   *feedsdoors.Jobs
-	author string // hex secret key that signs the manifests of the rankers that come with the program
+	abroad abroad
+	listed chan struct{} // closed once what the log lists is listed
+	author string        // hex secret key that signs the manifests of the rankers that come with the program
 
 	authorKey string // its public half
 }
 
 // openFeeds makes the feeds. They need the graph.
 func (s *server) openFeeds(c *core) (_ *feedsPart, err error) {
-	p := &feedsPart{core: c, events: readable{s}, models: models{}}
+	p := &feedsPart{core: c, events: readable{s}, models: models{}, listed: make(chan struct{})}
 	for _, d := range builtin.Digests() {
 		if p.models[d], err = builtin.NewSource().Model(context.Background(), d); err != nil {
 			return nil, err
@@ -108,7 +111,7 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 
 func (p *feedsPart) openDoors(s *server) (err error) {
 	cfg := feedsdoors.Config{
-		Pages: p.feeds, Market: p.market, Events: p.events, Auth: p.core.auth.Check, URL: p.core.urls[0],
+		Pages: p.feeds, Market: p.market, Events: p.events, Auth: p.core.auth.Check, URL: p.core.urls[0], Relays: p.core.cfg.DVMRelays,
 		Compat: p.core.cfg.FeedsCompat, Logger: p.core.log, Metrics: p.core.metrics,
 		Known: func(key string) bool { return s.knows(key) },
 		Hidden: func(_ context.Context, viewer string, ev *nostr.Event) bool {
@@ -121,7 +124,28 @@ func (p *feedsPart) openDoors(s *server) (err error) {
 	if p.doors, err = feedsdoors.New(cfg); err != nil {
 		return err
 	}
-	p.jobs = p.doors.NewJobs(p.publish)
+	p.jobs = p.doors.NewJobs(func(ctx context.Context, ev *nostr.Event) error {
+		p.abroad.tell(ev)
+		return p.publish(ctx, ev)
+	})
+	return p.openAbroad()
+}
+
+// openAbroad prepares what goes to other relays.
+func (p *feedsPart) openAbroad() error {
+	allowed, err := parseNetworks("dial_private", p.core.cfg.AllowPrivate)
+	if err != nil {
+		return err
+	}
+	p.abroad = newAbroad(p.core.cfg.DVMRelays)
+	p.abroad.dialer, p.abroad.jobs, p.abroad.log = peer.NewDialer(peer.DialConfig{Allow: allowed}), p.jobs, p.core.log
+	p.abroad.keys = func() (keys []string) {
+		for _, l := range p.market.Listings() {
+			keys = append(keys, l.Key)
+		}
+		return keys
+	}
+	p.abroad.said = p.announcements
 	return nil
 }
 
@@ -146,6 +170,14 @@ func (p *feedsPart) Run(ctx context.Context) error {
 	g.Go(func() error { return p.jobs.Run(ctx) })
 	g.Go(func() error { return p.doors.Run(ctx) })
 	g.Go(func() error { return p.follow(ctx) })
+	g.Go(func() error {
+		select {
+		case <-p.listed:
+			return p.abroad.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	return errors.Join(g.Wait(), p.shelf.Close())
 }
 

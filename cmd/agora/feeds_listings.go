@@ -32,6 +32,9 @@ func (p *feedsPart) follow(ctx context.Context) error {
 	if err == nil {
 		err = p.announceAll(ctx)
 	}
+	if err == nil {
+		close(p.listed)
+	}
 	for err == nil {
 		if err = p.core.store.Wait(ctx, at); err == nil {
 			at, err = p.catchUp(ctx, at)
@@ -191,6 +194,22 @@ func (p *feedsPart) announce(ctx context.Context, l *market.Listing) error {
 		}
 	}
 	return nil
+}
+
+// announcements is all of them, for relays elsewhere.
+func (p *feedsPart) announcements() (all []*nostr.Event) {
+	for _, l := range p.market.Listings() {
+		if !l.Admitted {
+			continue
+		}
+		list, err := p.doors.Announcements(l, nostr.Now())
+		if err != nil {
+			p.core.log.Error("announce a feed", "feed", l.Slug, "error", err)
+			continue
+		}
+		all = append(all, list...)
+	}
+	return all
 }
 
 // held is what the log has in the place of ev; nil: nothing.

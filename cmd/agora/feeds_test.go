@@ -385,3 +385,19 @@ func listingKeys(t *testing.T, dir string) (keys []string, head uint64) {
 	}
 	return keys, uint64(s.store.Head())
 }
+
+func TestJobsAreAnsweredOnOtherRelaysToo(t *testing.T) {
+	far, _ := startServer(t, func(cfg *Config) { cfg.Feeds = false })
+	w := newTown(t, func(cfg *Config) { cfg.DVMRelays, cfg.AllowPrivate = []string{far.at.relay}, []string{"127.0.0.0/8"} })
+	there := &town{server: far, t: t, keys: w.keys}
+	hot, _ := w.parts.feeds.market.Listing("hot")
+	there.until("the feeds are announced", func() bool {
+		list, _, _ := there.dial("/").ask(`{"kinds":[31990],"authors":["` + hot.Key + `"]}`)
+		return len(list) == 1
+	})
+	job := there.put(0, nostr.Event{Kind: 5300, Tags: nostr.Tags{{"p", hot.Key}}})
+	there.until("the answer comes", func() bool {
+		list, _, _ := there.dial("/").ask(`{"kinds":[6300],"#e":["` + job.ID + `"],"authors":["` + hot.Key + `"]}`)
+		return len(list) == 1
+	})
+}

@@ -28,7 +28,7 @@ func (cfg Config) validate() error {
 			return err
 		}
 	}
-	for setting, urls := range map[string][]string{"public_urls": cfg.PublicURLs, "index_relays": cfg.IndexRelays} {
+	for setting, urls := range map[string][]string{"public_urls": cfg.PublicURLs, "index_relays": cfg.IndexRelays, "dvm_relays": cfg.DVMRelays} {
 		for _, text := range urls {
 			if u, err := url.Parse(text); err != nil || (u.Scheme != "ws" && u.Scheme != "wss") || u.Host == "" {
 				return fmt.Errorf("%s: %q is no websocket address: want wss://relay.example", setting, text)

@@ -49,14 +49,15 @@ type Jobs struct {
 	waiting chan *nostr.Event // at most jobQueue jobs; when full: the job is not answered, and counted
 
 	mu    sync.Mutex        // guards what follows
-	pages map[string]string // job id -> cursor of the page after its result
+	pages map[string]string // job id -> cursor of the page after its result; at most jobPages
 	ids   []string          // of pages, oldest first
+	taken map[string]bool   // ids of jobs: one may come by several relays; emptied when it holds jobPages
 }
 
 // NewJobs hands answers to publish.
 func (d *Doors) NewJobs(publish func(ctx context.Context, ev *nostr.Event) error) *Jobs {
 	return &Jobs{
-		doors: d, publish: publish, pages: map[string]string{},
+		doors: d, publish: publish, pages: map[string]string{}, taken: map[string]bool{},
 		waiting: make(chan *nostr.Event, jobQueue), // jobs; when full: not answered, and counted
 	}
 }
@@ -66,7 +67,7 @@ func (j *Jobs) Take(ev *nostr.Event) {
 	if ev.Kind < KindJobNotes || ev.Kind > KindJobSearch || time.Since(ev.CreatedAt.Time()).Abs() > jobFresh || expired(ev) {
 		return
 	}
-	if len(j.asked(ev)) == 0 {
+	if len(j.asked(ev)) == 0 || j.again(ev.ID) {
 		return
 	}
 	select {
@@ -74,6 +75,20 @@ func (j *Jobs) Take(ev *nostr.Event) {
 	default:
 		j.doors.requests.WithLabelValues("job", "dropped").Inc()
 	}
+}
+
+// again reports whether a job has been taken before.
+func (j *Jobs) again(id string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.taken[id] {
+		return true
+	}
+	if len(j.taken) >= jobPages {
+		clear(j.taken)
+	}
+	j.taken[id] = true
+	return false
 }
 
 func expired(ev *nostr.Event) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +157,12 @@ func TestOnlyFreshJobsForOurKeysAreAnsweredAndTheQueueIsBounded(t *testing.T) {
 	if len(j.waiting) != 0 {
 		t.Errorf("%d jobs wait", len(j.waiting))
 	}
-	j.Take(at(0, 5300, p, nostr.Tag{"p", near.Key}, p))
+	twice := at(0, 5300, p, nostr.Tag{"p", near.Key}, p)
+	j.Take(twice)
+	j.Take(twice)
+	if len(j.waiting) != 1 {
+		t.Errorf("a job that came twice is %d jobs", len(j.waiting))
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- j.Run(ctx) }()
@@ -168,8 +174,8 @@ func TestOnlyFreshJobsForOurKeysAreAnsweredAndTheQueueIsBounded(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	for range jobQueue + 5 {
-		j.Take(at(0, 5300, p))
+	for i := range jobQueue + 5 {
+		j.Take(at(0, 5300, p, nostr.Tag{"nonce", strconv.Itoa(i)}))
 	}
 	if len(j.waiting) != jobQueue {
 		t.Errorf("%d jobs wait", len(j.waiting))
