@@ -33,6 +33,7 @@ func rankerEvalCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "families", Value: []string{"interest", "habit"}, Usage: "how the crowds behave; habit was never trained on"},
 			&cli.StringSliceFlag{Name: "ranker", Usage: "`SLUG` of a built-in ranker; default: all that a replay can judge"},
 			&cli.StringSliceFlag{Name: "file", Usage: "`NAME=FILE` of another ONNX model, judged beside them"},
+			&cli.IntFlag{Name: "moments", Value: 2, Usage: "at most so many `moments` of each reader"},
 			&cli.IntFlag{Name: "pool", Value: 400, Usage: "`notes` that are ordered at each moment"},
 		}, configFlags("onnxruntime", "device")...),
 		Action: runRankerEval,
@@ -69,7 +70,7 @@ func runRankerEval(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	c := &contest{ctx: ctx, out: cmd.Root().Writer, shelf: shelf, all: all, settings: trial.Settings{Pool: cmd.Int("pool"), Mine: make(map[int32][]float32)}}
+	c := &contest{ctx: ctx, out: cmd.Root().Writer, shelf: shelf, all: all, settings: trial.Settings{Pool: cmd.Int("pool"), Moments: cmd.Int("moments"), Mine: make(map[int32][]float32)}}
 	if name := cmd.String("events"); name != "" {
 		return errors.Join(c.real(name), shelf.Close())
 	}
@@ -156,6 +157,7 @@ func (c *contest) simulated(dir string, seeds []int, families []string) error {
 
 func (c *contest) family(real *crowd.Real, seeds []int, family crowd.Family) error {
 	var outcomes []*trial.Outcome
+	var logs []*crowd.Log
 	for i, seed := range seeds {
 		log, err := crowd.Make(crowd.Config{Seed: uint64(seed), Family: family}, real)
 		if err != nil {
@@ -165,7 +167,7 @@ func (c *contest) family(real *crowd.Real, seeds []int, family crowd.Family) err
 		if err != nil {
 			return err
 		}
-		outcomes = append(outcomes, outcome)
+		outcomes, logs = append(outcomes, outcome), append(logs, log)
 		if i == 0 {
 			if err := c.ring(log); err != nil {
 				return err
@@ -176,11 +178,42 @@ func (c *contest) family(real *crowd.Real, seeds []int, family crowd.Family) err
 	if err := c.tell(name, outcomes); err != nil {
 		return err
 	}
+	if err := c.outside(name, logs[:min(2, len(logs))]); err != nil {
+		return err
+	}
 	for i, seed := range seeds {
 		g := trial.Put("", outcomes[i:i+1], func(m trial.Moment) bool { return m.Listed })
 		c.perSeed(seed, g)
 	}
 	return nil
+}
+
+// outside judges discover, and what it is compared with, on what it is for:
+// notes of keys that the reader does not follow. Two crowds are enough.
+func (c *contest) outside(name string, logs []*crowd.Log) error {
+	few := *c
+	few.settings.Outside = true
+	few.all = slices.DeleteFunc(slices.Clone(c.all), func(t trial.Contestant) bool {
+		return !slices.Contains([]string{"latest", "hot", "wot-hot", "discover"}, t.Slug) && builtinSlug(t.Slug)
+	})
+	var outcomes []*trial.Outcome
+	for _, log := range logs {
+		outcome, err := trial.Run(c.ctx, log, few.settings, c.shelf, few.all)
+		if err != nil {
+			return err
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	g := trial.Put(name+": readers who follow somebody, notes of others", outcomes, func(m trial.Moment) bool { return m.Listed })
+	if err := g.Write(c.out); err != nil || g.Readers == 0 {
+		return err
+	}
+	few.required(g, "discover", "wot-hot")
+	return nil
+}
+
+func builtinSlug(slug string) bool {
+	return slices.ContainsFunc(builtin.Rankers(), func(r builtin.Ranker) bool { return r.Slug == slug })
 }
 
 // real judges on events.
@@ -220,7 +253,7 @@ func (c *contest) tell(name string, outcomes []*trial.Outcome) error {
 			return err
 		}
 		if g.Readers > 0 {
-			c.required(g)
+			c.required(g, predicts()...)
 		}
 	}
 	return nil
@@ -228,12 +261,13 @@ func (c *contest) tell(name string, outcomes []*trial.Outcome) error {
 
 // predicts are the rankers that are to foresee what readers act on.
 func predicts() []string {
-	return []string{"wot-hot", "foryou-cf", "foryou-gbdt", "foryou-tower", "catch-up", "discover"}
+	return []string{"wot-hot", "foryou-cf", "foryou-gbdt", "foryou-tower", "catch-up"}
 }
 
-func (c *contest) required(g *trial.Group) {
+// required tells which of the rankers are above latest and hot.
+func (c *contest) required(g *trial.Group, slugs ...string) {
 	fmt.Fprintln(c.out, "| required | nDCG@10 | |\n|---|---|---|")
-	for _, slug := range predicts() {
+	for _, slug := range slugs {
 		if !slices.Contains(g.Slugs, slug) {
 			continue
 		}

@@ -9,17 +9,20 @@ import (
 
 // pool is the notes that every ranker is shown: what the reader's follows wrote
 // and acted on, what is popular by trust, what is new. At most limit of them,
-// not older than 48 hours, none that the reader wrote or acted on.
-func (r *replay) pool(reader int32, limit int) []int32 {
+// not older than 48 hours, none that the reader wrote or acted on; outside
+// leaves out what the reader's follows wrote.
+func (r *replay) pool(reader int32, limit int, outside bool) []int32 {
+	follows := r.web.sets[reader]
 	var recent []int32
 	for i := len(r.recent) - 1; i >= 0; i-- {
 		n := r.recent[i]
 		if r.log.Notes[n].At < r.now-48*hour {
 			break
 		}
-		recent = append(recent, n)
+		if !outside || !follows[r.log.Notes[n].Author] {
+			recent = append(recent, n)
+		}
 	}
-	follows := r.web.sets[reader]
 	shares := [4][]int32{1: recent}
 	support := make(map[int32]float32)
 	for _, n := range recent {

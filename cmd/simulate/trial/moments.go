@@ -95,6 +95,7 @@ type Settings struct {
 	Pool    int     // notes per moment; 400
 	Moments int     // of each reader; 2
 	Seed    uint64
+	Outside bool                // only notes of keys that the reader does not follow
 	Mine    map[int32][]float32 // personal trust of logs with the same lists, kept between them; nil: none
 }
 
@@ -121,7 +122,7 @@ func each(log *crowd.Log, s Settings, from, to float64, see func(r *replay, m mo
 	r := newReplay(log, newWeb(log.Follows, log.Mutes, s.Mine))
 	for _, m := range moments(log, begin, end, s.Moments, s.Seed) {
 		r.advance(m.at)
-		pool := r.pool(m.reader, s.Pool)
+		pool := r.pool(m.reader, s.Pool, s.Outside)
 		if len(pool) < 20 {
 			continue
 		}

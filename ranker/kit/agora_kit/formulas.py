@@ -31,20 +31,24 @@ def support(g):
     return (total - weigh(g, "trust", HARM)) * total / (keys + 1e-6) * (author / (author + 0.2))
 
 
-def near(g):
-    """The viewer's trust in the author, and in those they follow who acted on it times the mean worth of what those did."""
-    good = bad = acts = None
+def friends(g):
+    """The viewer's trust in those they follow who acted on it, times the mean worth of what those did."""
+    good = acts = None
     for action, weight in (WORTH | {k: -v for k, v in HARM.items()}).items():
         n = g.feature(f"proof.{action}")
         acts = n if acts is None else acts + n
         good = n * weight if good is None else good + n * weight
-    return g.feature("pair.trust") + g.feature("proof.trust") * good / g.op("Max", acts, 1.0)
+    return g.feature("proof.trust") * good / g.op("Max", acts, 1.0)
+
+
+def tens(g, s):
+    """sign(s) log10(1 + 10 |s|)."""
+    return g.op("Sign", s) * g.log1p(g.op("Abs", s) * 10.0) / 2.302585093
 
 
 def heat(g, s, hours):
-    """sign(s) log10(1 + 10 |s|) - age / hours: ten times the trust is worth so many hours."""
-    size = g.log1p(g.op("Abs", s) * 10.0) / 2.302585093
-    return g.op("Sign", s) * size - g.feature("note.age_hours") / hours
+    """ten times the support is worth so many hours of age."""
+    return tens(g, s) - g.feature("note.age_hours") / hours
 
 
 def latest(g):
@@ -87,13 +91,14 @@ def controversial(g):
 
 
 def wot_hot(g):
-    """The author, and acts of those the viewer follows: what strangers do, however many, moves nothing."""
-    return heat(g, near(g), g.knob("hours"))
+    """Trust in the author, and acts of those the viewer follows: what strangers do, however many, moves nothing."""
+    return 2.0 * g.feature("pair.trust") + 2.0 * g.feature("pair.follows") + heat(g, friends(g), g.knob("hours"))
 
 
 def foryou_cf(g):
-    """What the stage found, whose notes co-likers like, and a little heat for what neither knows."""
-    return g.log1p(g.feature("stage.colike") * 100.0) + 2.0 * g.feature("pair.interest") + heat(g, support(g), 24.0)
+    """What the stage found and whose notes co-likers like; for what neither knows, ties and heat."""
+    taste = g.log1p(g.feature("stage.colike") * 10.0) + 4.0 * g.feature("pair.interest") + 2.0 * g.feature("pair.recency")
+    return taste + g.feature("pair.trust") + g.feature("pair.follows") + heat(g, g.op("Max", support(g), 0.0), 12.5)
 
 
 def bridging(g):
@@ -103,10 +108,10 @@ def bridging(g):
 
 def catch_up(g):
     """The best of those you follow since you were last here, unseen first."""
-    s = near(g)
+    s = g.feature("pair.trust") + friends(g)
     tie = g.feature("pair.trust") + g.feature("pair.recency") + g.feature("pair.follows")
     missed = g.feature("note.since_last_seen") - g.feature("proof.seen") - g.feature("proof.acted")
-    return g.log1p(10.0 * g.op("Max", s, 0.0)) + tie + 10.0 * missed - 1e-3 * g.feature("note.age_hours")
+    return 0.5 * g.log1p(10.0 * s) + tie + 10.0 * missed - g.feature("note.age_hours") / 24.0
 
 
 def quiet(g):
@@ -116,12 +121,10 @@ def quiet(g):
 
 
 def discover(g):
-    """Out of the network, near it: liked by those near you, on what you like, not spread by copies."""
-    known = 2.0 * g.feature("pair.follows") + g.feature("proof.acted")
-    taste = g.log1p(g.feature("stage.colike") * 100.0) + g.feature("pair.interest")
-    copies = g.log1p(g.feature("duplicate.notes"))
-    return (g.log1p(10.0 * g.op("Max", near(g), 0.0)) + 0.5 * g.log1p(10.0 * g.op("Max", support(g), 0.0)) + taste + g.feature("pair.common_share")
-            + g.knob("novelty") * g.feature("stage.novelty") - known - copies - g.feature("note.age_hours") / 24.0)
+    """Out of the network, near it: whom those near you trust and act on, and what is new to you."""
+    known = 2.0 * g.feature("pair.follows") + g.feature("proof.acted") + g.log1p(g.feature("duplicate.notes"))
+    near = 2.0 * g.feature("pair.trust") + g.feature("pair.recency") + tens(g, g.op("Max", friends(g), 0.0))
+    return near + heat(g, g.op("Max", support(g), 0.0), 12.5) + g.knob("novelty") * g.feature("stage.novelty") - known
 
 
 FORMULAS = {

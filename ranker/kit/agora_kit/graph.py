@@ -65,7 +65,7 @@ class Graph:
 
     def op(self, kind, *args, domain=None, **attributes):
         """One node; numbers among the arguments become constants."""
-        names = [(a if isinstance(a, Value) else self.constant(a)).name for a in args]
+        names = [(a if isinstance(a, Value) else self.constant(float(a) if isinstance(a, int) else a)).name for a in args]
         out = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, names, [out], name=out, domain=domain, **attributes))
         return Value(self, out)
