@@ -30,7 +30,7 @@ const views = {
   tune: { path: '/?feed=hot&knob.hours=48', wait: 'input[type=range]' },
   why: { path: '/?feed=hot', act: page => page.locator('button.why').first().click(), wait: '.why li, .why h3' },
   compare: { path: '/?feed=hot&versus=latest', wait: '.pair [data-note]' },
-  thread: { path: '/?feed=latest', act: page => page.locator('#notes footer a').first().click(), wait: 'dialog article' },
+  thread: { path: '/?feed=latest', act: page => page.locator('#notes footer a').filter({ hasText: 'repl' }).first().click(), wait: 'dialog li:nth-child(2) article' },
   profile: { path: '/?feed=latest', act: page => page.locator('#notes .who a').first().click(), wait: 'dialog article' },
   reader: { path: '/?feed=latest', act: page => page.click('button.reader'), wait: 'dialog input' },
   empty: { path: '/?feed=latest', bare: true, wait: 'text=This relay is empty' },

@@ -19,7 +19,7 @@ export class Live {
   }
 
   run(): () => void {
-    const stop = socket.follow({ kinds: [1, 6, 20, 1068, 30023], limit: 0 }, () => this.#heard())
+    const stop = socket.follow({ kinds: [1, 6, 20, 1068, 1111, 30023], limit: 0 }, () => this.#heard())
     return () => {
       stop()
       this.#timers.forEach(clearTimeout)
