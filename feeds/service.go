@@ -83,6 +83,9 @@ type Feeds struct {
 	lookMu  sync.Mutex // guards counted, and that one looks over at a time
 	counted time.Time  // when given was counted
 
+	judgedMu sync.Mutex // guards judged
+	judged   map[tally.Key]judged
+
 	topMu  sync.RWMutex         // guards what follows
 	top    []tally.Key          // notes most acted upon, the best first
 	bridge *bridging            // nil: not factorised yet
@@ -98,7 +101,7 @@ func New(cfg Config) (*Feeds, error) {
 	f := &Feeds{
 		cfg: cfg, notes: newNoteCache(cfg.Notes, cfg.Encode), authors: newAuthorCache(),
 		viewers: newViewerCache(cfg.Viewers), rankings: newRankings(cfg.RankingBytes, cfg.Keep), metrics: newMetrics(),
-		readers: newReaders(), words: meanings(), fades: newFades(), public: cfg.Graph.From(""),
+		readers: newReaders(), words: meanings(), fades: newFades(), judged: map[tally.Key]judged{}, public: cfg.Graph.From(""),
 	}
 	f.work.New = func() any { return new(candidates) }
 	if cfg.Metrics != nil {

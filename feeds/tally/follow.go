@@ -13,6 +13,9 @@ import (
 const (
 	saveEvery = 5 * time.Minute // between snapshots of a tally that changes
 	tidyEvery = time.Minute     // between two checks of the bounds and of waiting zaps
+	// weighAgain is after how long weights are taken again while nobody weighs
+	// anything: whoever knows trust may still be at its beginning.
+	weighAgain = 2 * time.Second
 )
 
 // follow brings the tally up to the log and keeps it there.
@@ -32,7 +35,7 @@ func (t *Tally) follow(ctx context.Context) error {
 			t.tidy(time.Now())
 			tidied = time.Now()
 		}
-		if first || time.Since(weighed) > t.cfg.Epoch {
+		if first || time.Since(weighed) > t.cfg.Epoch || !t.weighty() && time.Since(weighed) > weighAgain {
 			t.Reweigh(time.Now())
 			weighed = time.Now()
 		}
@@ -54,7 +57,11 @@ func (t *Tally) follow(ctx context.Context) error {
 // wait returns when the log has grown, or after a while: weights and bounds
 // are looked after even when nobody writes.
 func (t *Tally) wait(ctx context.Context, pos store.Pos) error {
-	short, cancel := context.WithTimeout(ctx, min(tidyEvery, t.cfg.Epoch))
+	pause := min(tidyEvery, t.cfg.Epoch)
+	if t.cfg.Trust != nil && !t.weighty() {
+		pause = weighAgain
+	}
+	short, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()
 	if err := t.cfg.Store.Wait(short, pos); err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
 		return err

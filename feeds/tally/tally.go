@@ -80,6 +80,8 @@ type Tally struct {
 	book  *book
 	epoch int64 // when the weights were taken, Unix seconds; 0: never
 
+	heaviest uint16 // weight then
+
 	posMu sync.Mutex // guards pos and moved
 	pos   store.Pos
 	moved chan struct{} // closed and replaced when pos grows
@@ -163,10 +165,11 @@ func (t *Tally) Reweigh(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := t.book
-	b.actors.trust = trust
+	b.actors.trust, t.heaviest = trust, 0
 	for i := range b.actors.list {
 		if a := &b.actors.list[i]; a.key != (Key{}) {
 			a.weight = weigh(trust(a.key))
+			t.heaviest = max(t.heaviest, a.weight)
 		}
 	}
 	for at := range b.notes.size {
@@ -175,6 +178,13 @@ func (t *Tally) Reweigh(now time.Time) {
 		}
 	}
 	t.epoch = now.Unix()
+}
+
+// weighty reports whether any key weighed anything at the last taking.
+func (t *Tally) weighty() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.heaviest > 0
 }
 
 // moment32 is a time of asking on the tally's scale.

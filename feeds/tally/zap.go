@@ -117,7 +117,7 @@ func readAmount(text string) (uint64, bool) {
 	}
 	digits, per := text, uint64(100_000_000_000) // msat in a bitcoin
 	pico := false
-	switch text[len(text)-1] {
+	switch c := text[len(text)-1]; c {
 	case 'm':
 		per /= 1e3
 	case 'u':
@@ -126,6 +126,10 @@ func readAmount(text string) (uint64, bool) {
 		per /= 1e9
 	case 'p':
 		per, pico = 1, true
+	default:
+		if c < '0' || c > '9' {
+			return 0, false
+		}
 	}
 	if c := text[len(text)-1]; c < '0' || c > '9' {
 		digits = text[:len(text)-1]
