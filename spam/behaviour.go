@@ -25,8 +25,8 @@ type Past struct {
 var behaviours = [...]string{
 	"wording", "wording, if suspicious", "unknown keys write the same", "unknown keys write the same, from an unknown author",
 	"share of unknown keys among those who write the same", "many alike notes in ten minutes",
-	"trust of the author", "within two hops", "new key", "pace of the author", "even pauses",
-	"strangers written to", "unknown keys link the same site", "no profile", "no NIP-05", "proof of work", "reports",
+	"trust of the author", "within two hops", "new key, doubtful words", "pace of the author", "even pauses",
+	"strangers written to", "unknown keys link the same site", "no profile, doubtful words", "no NIP-05, doubtful words", "proof of work", "reports",
 	"suspicious wording of an unknown, new key",
 }
 
@@ -49,11 +49,12 @@ func mannerOf(text float64, c *company, at int64, who Standing, bits int) manner
 		share = float64(c.strangers) / float64(all) * satf(float64(all-1), 2)
 	}
 	fresh := 1 / (1 + max(0, float64(at-c.key.First))/86400)
+	doubt := sigmoid(text + 3) // being new, or without a profile, counts only where the words give reason to
 	sites := satf(float64(max(0, c.siteStrangers-1)), 4) * float64(c.siteStrangers) / float64(max(1, c.siteStrangers+2*c.siteKnown))
 	return manner{
 		text, max(0, text), crowd, crowd * share * unknown, share, satf(float64(max(0, c.rate-1)), 6) * unknown,
-		float64(who.Trust), b2f(who.Hops >= 0 && who.Hops <= 2), fresh, satf(float64(max(0, c.key.Rate-1)), 5), even(&c.key.Gaps),
-		satf(float64(c.key.Strangers), 5) * unknown, sites * unknown, b2f(!c.key.Profile), b2f(!c.key.NIP05),
+		float64(who.Trust), b2f(who.Hops >= 0 && who.Hops <= 2), fresh * doubt, satf(float64(max(0, c.key.Rate-1)), 5), even(&c.key.Gaps),
+		satf(float64(c.key.Strangers), 5) * unknown, sites * unknown, b2f(!c.key.Profile) * doubt, b2f(!c.key.NIP05) * doubt,
 		min(1, float64(bits)/24), satf(float64(c.key.Reports), 1), max(0, text) * unknown * fresh,
 	}
 }
@@ -127,7 +128,7 @@ func (h *Head) sure(m *manner) (logit float64, sure bool) {
 func fitHead(rows []manner, y []float64, ridge float64) (w [behaviourCount]float64, bias float64) {
 	const n = behaviourCount + 1
 	var at [n]float64
-	for range 30 {
+	for range 12 {
 		var grad [n]float64
 		var hess [n][n]float64
 		for i := range at {

@@ -128,7 +128,7 @@ func (c *Classifier) Fit(samples []Sample, seeds int) *Head {
 	for i := range rows {
 		rows[i].z = head.logit(&rows[i].row)
 	}
-	head.Sure = max(head.Sure, cut(rows, 0.0008))
+	head.Sure = max(head.Sure, cut(rows, 0.0005))
 	head.Report.Shipped = Rates{
 		TPR: above(tested, head.Sure), FPR: aboveHam(tested, head.Sure), Positives: head.Report.Spam, Negatives: head.Report.Notes - head.Report.Spam,
 	}

@@ -2,19 +2,141 @@ package spam
 
 import (
 	"encoding/json"
-	"os"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 )
 
-func TestTmpFit(t *testing.T) {
-	samples := lines[Sample](t, "stream.jsonl.zst")
-	c := NewClassifier(model(t), &Head{})
-	h := c.Fit(samples, 3)
-	c.head = h
-	b := c.MeasureBursts(samples, 8, 1000)
-	raw, _ := json.MarshalIndent(h, "", " ")
-	t.Logf("%s\n%+v", raw, b)
-	if os.Getenv("W") != "" {
-		os.WriteFile("behaviour.json", raw, 0o644)
+func judge(t testing.TB) *Classifier {
+	t.Helper()
+	h, err := ShippedHead()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewClassifier(model(t), h)
+}
+
+func TestShippedModelReachesItsNumbers(t *testing.T) {
+	c := judge(t)
+	var text textReport
+	if err := json.Unmarshal(c.model.about.Report, &text); err != nil {
+		t.Fatal(err)
+	}
+	if text.Spam.AUC < .93 || text.Spam.TPR < .60 {
+		t.Errorf("text alone: %s", text.Spam)
+	}
+	if text.Scam.TPR < .80 {
+		t.Errorf("scam: %s", text.Scam)
+	}
+	r := c.head.Report
+	if r.F1 < .95 || r.TPR1 < .95 || r.TPR01 < .85 {
+		t.Errorf("stream: %+v", r)
+	}
+	for _, s := range text.Scripts {
+		if s.Hits == 0 && s.FPR95[1] < 2.99/float64(s.Ham) {
+			t.Errorf("%s claims an FPR below 3/n", s.Script)
+		}
+		if s.Script == "Han" && s.FPR95[1] > .10 {
+			t.Errorf("Han: %+v", s)
+		}
+	}
+}
+
+func TestBurstOfFreshKeysIsCaughtAfterTheFirstTen(t *testing.T) {
+	for _, b := range judge(t).MeasureBursts(lines[Sample](t, "stream.jsonl.zst"), 2, 1000) {
+		if b.Caught*100 < b.After*99 || b.Hit*1000 > b.Ham {
+			t.Errorf("%+v", b)
+		}
+	}
+}
+
+func TestFittingAgainGivesTheShippedHead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fits for ten seconds")
+	}
+	got := NewClassifier(model(t), &Head{}).Fit(lines[Sample](t, "stream.jsonl.zst"), 3)
+	want := judge(t).head
+	for i, w := range got.Weights {
+		if d := w - want.Weights[i]; d > 1e-6 || d < -1e-6 {
+			t.Errorf("%s weighs %v, the shipped head has %v", behaviours[i], w, want.Weights[i])
+		}
+	}
+}
+
+func TestTierZeroAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	c, window := judge(t), NewWindow()
+	text := strings.Repeat("Claim your free coins at https://x.example/abc 赠送给您 now! ", 4)
+	c.time(text, 1, window, Standing{Hops: -1})
+	if n := testing.AllocsPerRun(200, func() { c.time(text, 2, window, Standing{Hops: -1}) }); n > 0 {
+		t.Errorf("%v allocations a note", n)
+	}
+}
+
+func TestHostileTextsTakeBoundedTime(t *testing.T) {
+	c, window := judge(t), NewWindow()
+	for name, text := range map[string]string{
+		"512 KiB": strings.Repeat("lorem ipsum ", 512<<10/12), "one character": strings.Repeat("a", 512<<10),
+		"combining marks": strings.Repeat("\u0301", 256<<10), "invalid UTF-8": strings.Repeat("\xff\xfe", 256<<10),
+		"links": strings.Repeat("https://a.b/c ", 40_000), "one link": "https://" + strings.Repeat("a.", 256<<10),
+		"codes": strings.Repeat("npub1", 100_000), "dots": strings.Repeat("aa.com ", 80_000), "hashes": strings.Repeat("#[", 256<<10),
+	} {
+		begin := time.Now()
+		c.time(text, 3, window, Standing{})
+		if took := time.Since(begin); took > 100*time.Millisecond {
+			t.Errorf("%s: took %s", name, took)
+		}
+	}
+}
+
+func TestWindowNeverGrows(t *testing.T) {
+	c, window := judge(t), NewWindow()
+	if window.Bytes() > 12<<20 {
+		t.Fatalf("the window has %d bytes", window.Bytes())
+	}
+	var before, after runtime.MemStats
+	c.time("warm up the pool with words", 1, window, Standing{})
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range 3 * mostNotes {
+		key := uint64(i)*0x9E3779B97F4A7C15 | 1
+		c.time("word"+strings.Repeat("x", i%50)+" alpha"+string(rune('a'+i%26))+" bravo charlie https://s"+string(rune('a'+i%25))+".example/", key, window, Standing{Hops: -1})
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grew := int64(after.HeapAlloc) - int64(before.HeapAlloc); grew > 1<<20 {
+		t.Errorf("the heap grew by %d bytes", grew)
+	}
+}
+
+func FuzzText(f *testing.F) {
+	for _, s := range []string{"", "gm", "https://a.b/c.png?x#y", "\xff#[0]", "npub1" + strings.Repeat("q", 58), "aa.com/", "a\u0301\u200b１"} {
+		f.Add(s)
+	}
+	c, window := judge(f), NewWindow()
+	f.Fuzz(func(t *testing.T, s string) {
+		v := c.Text(s)
+		if !(v.Spam >= 0 && v.Spam <= 1 && v.Scam >= 0 && v.Scam <= 1 && v.AI >= 0 && v.AI <= 1) {
+			t.Errorf("%q: %+v", s, v)
+		}
+		if again := c.Text(s); again.Spam != v.Spam {
+			t.Errorf("%q is judged anew each time", s)
+		}
+		c.time(s, 5, window, Standing{})
+		c.Explain(s, 5)
+	})
+}
+
+func BenchmarkEvent(b *testing.B) {
+	samples := lines[Sample](b, "stream.jsonl.zst")
+	c, window := judge(b), NewWindow()
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i++
+		c.time(samples[i%len(samples)].Text, uint64(i), window, Standing{Hops: -1})
 	}
 }
