@@ -4,6 +4,7 @@
 # make fuzz   each fuzz target for a minute (FUZZTIME=10s for less)
 # make bench  the benchmarks of BENCHMARKS.md, beside other relays
 # make build  bin/agora
+# make models the built-in rankers again, to the byte: some minutes, and Python 3.11
 
 GO   ?= go
 TAGS := libsecp256k1
@@ -19,7 +20,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # libsecp256k1 and LMDB are C, compiled by gcc on the way
 export CGO_ENABLED := 1
 
-.PHONY: run build test test-go test-node test-web web check bench fuzz tools clean onnxruntime test-webgpu
+.PHONY: run build test test-go test-node test-web web check bench fuzz tools models clean onnxruntime test-webgpu
 
 run: build
 	@echo "starting the relay; Ctrl-C stops it"
@@ -42,6 +43,8 @@ test-node: build
 		echo "nostr-tools against bin/agora"; \
 		cd test/nostr-tools && npm ci --no-audit --no-fund && npm test; \
 	fi
+	@echo "proofs of personhood in Semaphore's own JavaScript library"
+	@cd test/semaphore && npm ci --ignore-scripts --no-audit --no-fund && npm test
 
 # models on a GPU's path, through Mesa's software Vulkan where Debian gives it
 test-webgpu: tools onnxruntime
@@ -110,3 +113,16 @@ tools:
 
 clean:
 	rm -rf bin
+
+# one thread and one kind of kernels: the same bytes everywhere
+KIT := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=HASWELL ../../bin/kit/bin/python -B -m agora_kit
+
+models:
+	python3 -m venv bin/kit
+	bin/kit/bin/pip install --quiet --no-deps -r ranker/kit/requirements.txt
+	@mkdir -p bin/rows
+	@echo "texts"; $(GO) run ./cmd/simulate tokens > bin/rows/tokens.jsonl
+	@echo "the text encoder"; cd ranker/kit && $(KIT).encoder ../../bin/rows/tokens.jsonl ../builtin/encoder.bin
+	@echo "two crowds"; $(GO) run ./cmd/simulate rows --out bin/rows
+	@echo "training"; cd ranker/kit && $(KIT).build ../builtin --rows ../../bin/rows
+	@sed -n 's/.*"sha256": "\(.*\)".*/\1/p' ranker/builtin/rankers.json

@@ -8,7 +8,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,6 +47,10 @@ func program(out io.Writer) *cli.Command {
 			{Name: "rows", Usage: "training rows of the earlier part of crowds of family interest", Flags: []cli.Flag{
 				real, &cli.IntSliceFlag{Name: "seeds", Value: []int{101, 102}}, &cli.StringFlag{Name: "out", Required: true},
 			}, Action: rows},
+			{Name: "events", Usage: "a crowd as signed events, to be imported by a relay; zaps are left out", Flags: []cli.Flag{
+				real, &cli.Uint64Flag{Name: "seed", Value: 1}, &cli.StringFlag{Name: "family", Value: "interest", Usage: "interest or habit"},
+				&cli.IntFlag{Name: "days", Value: 10},
+			}, Action: func(_ context.Context, c *cli.Command) error { return events(c, out) }},
 		},
 	}
 }
@@ -63,4 +69,21 @@ func rows(_ context.Context, c *cli.Command) error {
 		logs = append(logs, log)
 	}
 	return trial.Rows(logs, trial.Settings{Moments: 3}, c.String("out"))
+}
+
+func events(c *cli.Command, out io.Writer) error {
+	family, ok := map[string]crowd.Family{"interest": crowd.Interest, "habit": crowd.Habit}[c.String("family")]
+	if !ok {
+		return fmt.Errorf("there is no family %q: interest or habit", c.String("family"))
+	}
+	r, err := crowd.Load(c.String("real"))
+	if err != nil {
+		return err
+	}
+	log, err := crowd.Make(crowd.Config{Seed: c.Uint64("seed"), Family: family, Days: c.Int("days")}, r)
+	if err != nil {
+		return err
+	}
+	to := bufio.NewWriterSize(out, 1<<20)
+	return errors.Join(log.Write(to, c.Uint64("seed")), to.Flush())
 }

@@ -3,12 +3,16 @@ package crowd
 import (
 	"os"
 	"reflect"
+	"sync"
 	"testing"
 )
 
+// load reads the real graph once for all tests.
+var load = sync.OnceValues(func() (*Real, error) { return Load("../../../testdata/nostr") })
+
 func real(t testing.TB) *Real {
 	t.Helper()
-	r, err := Load("../../../testdata/nostr")
+	r, err := load()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -17,7 +21,7 @@ func real(t testing.TB) *Real {
 
 func TestTheSameSeedMakesTheSameCrowdAndAnotherDoesNot(t *testing.T) {
 	r := real(t)
-	small := Config{Seed: 1, Days: 3, Authors: 300, Listed: 60, Bare: 30, Spam: 10, Ring: 20}
+	small := Config{Seed: 1, Days: 2, Authors: 100, Listed: 30, Bare: 10, Spam: 10, Ring: 20}
 	a, err := Make(small, r)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +45,7 @@ func TestTheSameSeedMakesTheSameCrowdAndAnotherDoesNot(t *testing.T) {
 
 func TestNobodyActsBeforeTheNoteIsWrittenOrTwiceInOneWay(t *testing.T) {
 	for _, family := range []Family{Interest, Habit} {
-		l, err := Make(Config{Seed: 3, Family: family, Days: 3, Authors: 400, Listed: 100, Bare: 50, Spam: 10, Ring: 20}, real(t))
+		l, err := Make(Config{Seed: 3, Family: family, Days: 3, Authors: 200, Listed: 60, Bare: 20, Spam: 10, Ring: 20}, real(t))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"agora/cmd/simulate/crowd"
@@ -18,13 +19,16 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// load reads the real graph once for all tests.
+var load = sync.OnceValues(func() (*crowd.Real, error) { return crowd.Load("../../../testdata/nostr") })
+
 func small(t testing.TB, seed uint64) *crowd.Log {
 	t.Helper()
-	real, err := crowd.Load("../../../testdata/nostr")
+	real, err := load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := crowd.Make(crowd.Config{Seed: seed, Days: 4, Authors: 500, Listed: 80, Bare: 20, Spam: 10, Ring: 20}, real)
+	log, err := crowd.Make(crowd.Config{Seed: seed, Days: 4, Authors: 400, Listed: 40, Bare: 10, Spam: 10, Ring: 20}, real)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +47,7 @@ func TestNoFactMovesWhenLaterEventsAreAdded(t *testing.T) {
 	}
 	seen := 0
 	err = each(log, s, 0.7, 1, func(r *replay, m moment, pool []int32) error {
-		if seen++; seen > 8 {
+		if seen++; seen > 4 {
 			return nil
 		}
 		cut := *log
@@ -70,7 +74,7 @@ func TestNoFactMovesWhenLaterEventsAreAdded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if seen < 8 {
+	if seen < 4 {
 		t.Fatalf("only %d moments", seen)
 	}
 }
@@ -139,11 +143,11 @@ func TestARankerAndItsReverseAreTold(t *testing.T) {
 
 func TestARingMovesRawCountsAndNotProof(t *testing.T) {
 	log := small(t, 3)
-	raw, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"count.likes"}, Contestant{Slug: "raw"}, 20)
+	raw, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"count.likes"}, Contestant{Slug: "raw"}, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proof, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"proof.trust"}, Contestant{Slug: "proof"}, 20)
+	proof, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"proof.trust"}, Contestant{Slug: "proof"}, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +199,42 @@ func TestEventsBecomeTheLogThatTheySay(t *testing.T) {
 	}
 	if len(log.Follows[0]) != 1 || len(log.Readers) != 1 || log.Keys[log.Readers[0]] != bob {
 		t.Errorf("follows %v, readers %v", log.Follows, log.Readers)
+	}
+}
+
+// TestACrowdReadBackFromItsEventsIsTheCrowd also holds the signatures.
+func TestACrowdReadBackFromItsEventsIsTheCrowd(t *testing.T) {
+	log := small(t, 4)
+	log.Follows, log.Mutes = make([][]int32, len(log.Keys)), make([][]int32, len(log.Keys)) // half a million signatures are too slow
+	log.Follows[log.Readers[0]] = []int32{log.Notes[0].Author}
+	log.Acts = log.Acts[:600]
+	var out bytes.Buffer
+	if err := log.Write(&out, 4); err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(out.Bytes()[:min(out.Len(), 5000)]) {
+		var ev nostr.Event
+		if json.Unmarshal(line, &ev) != nil {
+			break // cut
+		}
+		if ok, err := ev.CheckSignature(); !ok || err != nil || !ev.CheckID() {
+			t.Fatalf("a signature does not hold: %v", err)
+		}
+	}
+	var want, got [crowd.Deeds]int
+	for _, a := range log.Acts {
+		want[a.Deed]++
+	}
+	want[crowd.Zap] = 0
+	back, err := Read(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range back.Acts {
+		got[a.Deed]++
+	}
+	if got != want {
+		t.Errorf("deeds %v, want %v", got, want)
 	}
 }
 
