@@ -7,8 +7,10 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"agora/feeds"
 	"agora/feeds/market"
@@ -60,6 +62,7 @@ type Doors struct {
 	books    books
 	out      OptOuts
 	streams  chan struct{} // event streams under way; when full: 503
+	slots    chan struct{} // pages being made; when full: the question waits, at most pageTime
 	ended    chan struct{} // closed when streams are to end
 	requests *prometheus.CounterVec
 }
@@ -76,7 +79,8 @@ func New(cfg Config) (*Doors, error) {
 	d := &Doors{
 		cfg:     cfg,
 		ended:   make(chan struct{}),
-		streams: make(chan struct{}, mostStreams), // streams; when full: 503
+		slots:   make(chan struct{}, 4*runtime.GOMAXPROCS(0)), // pages; when full: see Doors
+		streams: make(chan struct{}, mostStreams),             // streams; when full: 503
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agora_doors_pages_total", Help: "pages asked for, by door and by what came of it",
 		}, []string{"door", "outcome"}),
@@ -121,8 +125,23 @@ type ask struct {
 // deepest is how many notes of one ranking a door looks at, at most.
 const deepest = 1000
 
+// pageTime is how long one page may take, waiting included.
+const pageTime = 10 * time.Second
+
+// errBusy says that a page was not made in time.
+var errBusy = errors.New("too many pages are asked for at the moment")
+
 // page answers with the notes that may be shown.
 func (d *Doors) page(ctx context.Context, a ask) (feeds.Page, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, pageTime, errBusy)
+	defer stop()
+	select {
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
+	case <-ctx.Done():
+		d.count(a.door, feeds.Page{}, errBusy)
+		return feeds.Page{}, context.Cause(ctx)
+	}
 	page, err := d.cfg.Pages.Page(ctx, feeds.Request{
 		Feed: d.cfg.Market.Ref(a.listing), Viewer: a.viewer, Signed: a.signed, Limit: min(a.limit, feeds.MaxLimit), Cursor: a.cursor,
 		Knobs: a.knobs, Kinds: a.kinds, Authors: a.authors, Since: a.since, Until: a.until, PerHead: a.perHead, Reasons: a.reasons,

@@ -36,6 +36,7 @@ const (
 	jobWorkers = 2                // jobs that are worked on
 	jobFresh   = 10 * time.Minute // older jobs have been given up by whoever sent them
 	jobKept    = 24 * time.Hour   // until a result expires
+	jobSlow    = time.Second      // then the customer is told that it takes a while
 	jobTime    = 4 * time.Second  // clients give up after 10
 	jobMost    = 500              // results
 	jobUsual   = 100
@@ -134,13 +135,35 @@ func (j *Jobs) Run(ctx context.Context) error {
 
 // work answers one job for each listing it names.
 func (j *Jobs) work(ctx context.Context, ev *nostr.Event) {
-	ctx, stop := context.WithTimeout(ctx, jobTime)
+	timed, stop := context.WithTimeout(ctx, jobTime) // for the pages, not for saying that there are none
 	defer stop()
 	for _, l := range j.asked(ev) {
-		answer := j.Answer(ctx, l, ev)
-		if err := j.publish(ctx, answer); err != nil && ctx.Err() == nil {
-			j.doors.cfg.Logger.Warn("a job's answer was not published", "job", ev.ID, "error", err)
-		}
+		slow := time.AfterFunc(jobSlow, func() { j.say(ctx, j.processing(l, ev)) })
+		answer := j.Answer(timed, l, ev)
+		slow.Stop()
+		j.say(ctx, answer)
+	}
+}
+
+// say publishes an answer.
+func (j *Jobs) say(ctx context.Context, answer *nostr.Event) {
+	if err := j.publish(ctx, answer); err != nil && ctx.Err() == nil {
+		j.doors.cfg.Logger.Warn("a job's answer was not published", "kind", answer.Kind, "id", answer.ID, "error", err)
+	}
+}
+
+// processing is the status that tells a customer to wait.
+func (j *Jobs) processing(l *market.Listing, ev *nostr.Event) *nostr.Event {
+	status := (&job{ev: ev}).reply(KindJobStatus)
+	status.Tags = append(status.Tags, nostr.Tag{"status", "processing"}, nostr.Tag{"alt", "The feed " + l.Name + " is being made"})
+	j.sign(l, status)
+	return status
+}
+
+func (j *Jobs) sign(l *market.Listing, answer *nostr.Event) {
+	answer.CreatedAt = nostr.Now()
+	if err := l.Sign(answer); err != nil {
+		j.doors.cfg.Logger.Error("sign a job's answer", "feed", l.Slug, "error", err)
 	}
 }
 
@@ -167,10 +190,7 @@ func (j *Jobs) Answer(ctx context.Context, l *market.Listing, ev *nostr.Event) *
 			j.doors.cfg.Logger.Error("answer a job", "job", ev.ID, "feed", l.Slug, "error", err)
 		}
 	}
-	answer.CreatedAt = nostr.Now()
-	if err := l.Sign(answer); err != nil {
-		j.doors.cfg.Logger.Error("sign a job's answer", "job", ev.ID, "error", err)
-	}
+	j.sign(l, answer)
 	return answer
 }
 
@@ -223,6 +243,8 @@ func (j *Jobs) ask(one *job) (a ask, err error) {
 		if a.viewer, err = parseKey(user); err != nil {
 			return a, err
 		}
+	} else if one.listing.Personalized {
+		a.viewer = one.ev.PubKey
 	}
 	if one.before != "" {
 		if a.cursor, err = j.after(one.before); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -180,6 +181,33 @@ func TestOnlyFreshJobsForOurKeysAreAnsweredAndTheQueueIsBounded(t *testing.T) {
 	if len(j.waiting) != jobQueue {
 		t.Errorf("%d jobs wait", len(j.waiting))
 	}
+}
+
+func TestAJobThatTakesLongIsSaidToBeUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.crowd(3)
+		d := w.open(nil)
+		hot, _ := d.cfg.Market.Listing("hot")
+		said := make(chan *nostr.Event, 5)
+		j := d.NewJobs(func(_ context.Context, ev *nostr.Event) error { said <- ev; return nil })
+		for range cap(d.slots) {
+			d.slots <- struct{}{}
+		}
+		job := signed(t, 1, nostr.Event{Kind: 5300, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"p", hot.Key}}})
+		go j.work(t.Context(), job)
+		if first := <-said; first.Kind != KindJobStatus || first.Tags.Find("status")[1] != "processing" || first.Tags.Find("e")[1] != job.ID {
+			t.Errorf("%v", first)
+		}
+		if then := <-said; then.Kind != KindJobStatus || then.Tags.Find("status")[1] != "error" {
+			t.Errorf("%v", then)
+		}
+		<-d.slots
+		go j.work(t.Context(), job)
+		if then := <-said; then.Kind != 6300 {
+			t.Errorf("%v", then)
+		}
+	})
 }
 
 func TestAnnouncementsPleaseEveryClient(t *testing.T) {

@@ -112,6 +112,9 @@ func (d *Doors) failure(r *http.Request, err error) (int, string) {
 	if u, ok := errors.AsType[*unsigned](err); ok {
 		return http.StatusUnauthorized, u.Error()
 	}
+	if errors.Is(err, errBusy) {
+		return http.StatusServiceUnavailable, errBusy.Error() + "; ask again in some seconds"
+	}
 	if r.Context().Err() == nil {
 		d.cfg.Logger.Error("a page over HTTP", "path", r.URL.Path, "error", err)
 	}

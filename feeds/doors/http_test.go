@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"agora/feeds"
 
@@ -411,6 +412,24 @@ func objectFaults(doc, s, m map[string]any, at string) (out []string) {
 		}
 	}
 	return out
+}
+
+func TestAPageThatWaitsTooLongIsABusyRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.crowd(3)
+		d := w.open(nil)
+		for range cap(d.slots) {
+			d.slots <- struct{}{}
+		}
+		if status, _, body := get(t, d, "/v1/feeds/hot"); status != http.StatusServiceUnavailable || w.calls != 0 {
+			t.Errorf("%d %s", status, body)
+		}
+		<-d.slots
+		if status, _, _ := get(t, d, "/v1/feeds/hot"); status != 200 || len(d.slots) != cap(d.slots)-1 {
+			t.Errorf("%d, %d pages are still being made", status, len(d.slots))
+		}
+	})
 }
 
 func TestPreflightsAreAnswered(t *testing.T) {
