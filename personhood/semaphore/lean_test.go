@@ -184,16 +184,3 @@ func TestTreeRefusesWhatIsNoLeaf(t *testing.T) {
 		t.Error("IndexOf")
 	}
 }
-
-func BenchmarkTreeOf100000AtOnce(b *testing.B) {
-	r := rand.New(rand.NewPCG(1, 1))
-	leaves := make([]Element, 100_000)
-	for i := range leaves {
-		leaves[i] = random(r)
-	}
-	for b.Loop() {
-		if _, err := NewTree(leaves); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

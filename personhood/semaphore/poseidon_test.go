@@ -271,11 +271,3 @@ func random(r *rand.Rand) (e Element) {
 	e.SetBytes(b[:])
 	return e
 }
-
-func BenchmarkHash(b *testing.B) {
-	x, y := fr.NewElement(1), fr.NewElement(2)
-	b.ReportAllocs()
-	for b.Loop() {
-		x = Hash(x, y)
-	}
-}

@@ -86,23 +86,3 @@ func TestDamagedZkeyIsRefused(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkNewProver(b *testing.B) {
-	for b.Loop() {
-		p, err := NewProver(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
-		_ = p.Close(b.Context())
-	}
-}
-
-func BenchmarkProve(b *testing.B) {
-	p, tree := newProver(b), group(b)
-	way, _ := tree.Prove(5)
-	for b.Loop() {
-		if _, _, err := p.Prove(b.Context(), member(5), way, [32]byte{1}, [32]byte{2}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -139,41 +139,6 @@ func TestProofsMadeInJavaScriptVerify(t *testing.T) {
 	}
 }
 
-func BenchmarkVerifyOne(b *testing.B) {
-	v, it := NewVerifier(), parsed(b, readVectors(b).Proofs[4])
-	compact := it.Proof.Compact()
-	b.ReportAllocs()
-	for b.Loop() {
-		p, err := ParseCompact(compact[:])
-		if err != nil || v.Verify(it.Statement, p) != nil {
-			b.Fatal("a good proof was refused")
-		}
-	}
-}
-
-func BenchmarkVerifyBatchOf64(b *testing.B) {
-	v, items := NewVerifier(), batch64(b)
-	var compact [64][CompactSize]byte
-	for i := range items {
-		compact[i] = items[i].Proof.Compact()
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		for i := range items {
-			var err error
-			if items[i].Proof, err = ParseCompact(compact[i][:]); err != nil {
-				b.Fatal(err)
-			}
-		}
-		for _, err := range v.VerifyBatch(items) {
-			if err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64/1e6, "ms/proof")
-}
-
 // member is member i of the vectors.
 func member(i int) *Identity {
 	return IdentityOf(sha256.Sum256(fmt.Appendf(nil, "bizarre-member-%d", i)))
