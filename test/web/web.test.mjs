@@ -189,11 +189,20 @@ test('anybody may be read as, and an extension signs in', async t => {
   await settled(page)
 
   const signing = await at(t, '/?feed=latest')
-  await signing.evaluate(pubkey => (window.nostr = { getPublicKey: async () => pubkey, signEvent: async e => e }), author.pubkey)
+  await signing.exposeFunction('signIt', draft => author.sign(draft))
+  await signing.evaluate(pubkey => (window.nostr = { getPublicKey: async () => pubkey, signEvent: draft => window.signIt(draft) }), author.pubkey)
   await settled(signing)
   await signing.click('button.reader')
   await signing.click('text=Sign in by extension')
   await signing.locator('button.reader', { hasText: 'Reader One ✓' }).waitFor()
+  const personal = signing.waitForResponse(r => r.url().includes('/v1/feeds/catch-up'))
+  await signing.click('nav[aria-label="Feeds"] a[data-feed="catch-up"]')
+  const answer = await personal
+  assert.equal(answer.status(), 200, 'the signature counts')
+  assert.match((await answer.request().allHeaders()).authorization ?? '', /^Nostr /)
+  const open = signing.waitForRequest(r => r.url().includes('/v1/feeds/hot'))
+  await signing.click('nav[aria-label="Feeds"] a[data-feed="hot"]')
+  assert.equal((await (await open).allHeaders()).authorization, undefined, 'where nothing personal is used nothing is signed')
 })
 
 test('the whole page works by keys', async t => {

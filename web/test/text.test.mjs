@@ -10,7 +10,7 @@ const { takeApart, safeURL, clean, tidy, readKey, plainText } = await load('text
 const { readNote } = await load('json')
 const { joins, agreement } = await load('compare')
 const { show, quotesOf } = await load('shown')
-const { ago, isoDate, fullDate } = await load('words')
+const { ago, isoDate, fullDate, valueInWords } = await load('words')
 
 const key = 'ab'.repeat(32)
 const links = text => takeApart(text).filter(p => p.is === 'link').map(p => p.url)
@@ -103,6 +103,12 @@ test('two rankings are joined by note and compared by order', () => {
   assert.equal(agreement(both), -1)
   assert.equal(agreement(joins(items(['a', 'b', 'c']), items(['a', 'b', 'c']))), 1)
   assert.ok(Number.isNaN(agreement([])))
+})
+
+test('what a model saw is said with its unit', () => {
+  const said = { 'note.age_hours': [2304, '96 days'], 'viewer.history_hours': [0.5, '30 minutes'], 'author.has_nip05': [0, 'no'], 'author.reply_share': [0.25, '25 %'], 'spam.probability': [0.5, '50 %'], 'zap.msat': [21000, '21 sats'], 'count.likes': [3, '3'], 'author.age_hours': [876600, '100 years'] }
+  for (const [feature, [value, words]] of Object.entries(said)) assert.equal(valueInWords(feature, value), words)
+  for (const v of [NaN, Infinity, -5, 1e300]) assert.equal(typeof valueInWords('note.age_hours', v), 'string')
 })
 
 test('any number may stand where a time should', () => {

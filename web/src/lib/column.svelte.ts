@@ -23,6 +23,7 @@ export class Column {
   made = $state(0) // pages shown so far
   #reading: Reading | null = null
   #abort: AbortController | null = null
+  #stranger = '' // a signed-in reader of whom the relay knew nothing
 
   /** Loads the first page; a question under way is given up. */
   async load(reading: Reading): Promise<void> {
@@ -98,8 +99,13 @@ export class Column {
   }
 
   #ask(r: Reading, more: { limit: number; cursor?: string; reasons?: boolean }, signal?: AbortSignal): Promise<Page> {
-    const sign = r.signed && r.feed.privacy === 'personal'
-    return fetchPage({ feed: r.feed.ref, viewer: r.viewer, knobs: within(r.feed, r.knobs), ...more }, signal, sign)
+    const ask = { feed: r.feed.ref, viewer: r.viewer, knobs: within(r.feed, r.knobs), ...more }
+    if (r.signed && (r.feed.privacy === 'personal' || this.#stranger === r.viewer)) return fetchPage(ask, signal, true)
+    return fetchPage(ask, signal).catch((error: unknown) => {
+      if (!(r.signed && error instanceof Refused && error.status === 404)) throw error
+      this.#stranger = r.viewer // the relay knows nothing of a new key unless it signs
+      return fetchPage(ask, signal, true)
+    })
   }
 
   #show(page: Page): void {

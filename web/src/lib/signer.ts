@@ -42,6 +42,7 @@ export async function authorization(url: string): Promise<string> {
   const tags = [
     ['u', url],
     ['method', 'GET'],
+    ['nonce', crypto.getRandomValues(new Uint32Array(4)).join('')], // two of one second must differ: each counts once
   ]
   const event = await sign({ kind: 27235, created_at: Math.floor(Date.now() / 1000), tags, content: '' })
   return `Nostr ${btoa(JSON.stringify(event))}`

@@ -34,14 +34,28 @@ export const number = (v: number): string => plain.format(v)
 
 export const count = (n: number, one: string, many = `${one}s`): string => `${n.toLocaleString('en')} ${n === 1 ? one : many}`
 
-/** A feature's name as people say it: author.followers_trust -> author: followers trust. */
-export function featureName(name: string): string {
-  const [room = '', ...rest] = name.split('.')
-  return rest.length ? `${room}: ${rest.join(' ').replaceAll('_', ' ')}` : name.replaceAll('_', ' ')
+/** What a model saw, with its unit where the feature's name tells one. */
+export function valueInWords(feature: string, v: number): string {
+  if (/[._]hours$/.test(feature)) return duration(v)
+  if (/\.(is|has)_/.test(feature)) return v ? 'yes' : 'no'
+  if (/_(share|probability)$|\.probability$/.test(feature) && v >= 0 && v <= 1) return `${number(v * 100)} %`
+  if (/msat$/.test(feature)) return count(Math.round(v / 1000), 'sat')
+  return number(v)
 }
 
+/** A length of time, given in hours. */
+export function duration(hours: number): string {
+  const h = Math.abs(hours)
+  if (h < 1) return count(Math.round(h * 60), 'minute')
+  if (h < 48) return count(Math.round(h), 'hour')
+  if (h < 24 * 730) return count(Math.round(h / 24), 'day')
+  return count(Math.round(h / 24 / 365.25), 'year')
+}
+
+export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
+
 /** A knob's name as people say it. */
-export const knobName = (name: string): string => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll('_', ' ')
+export const knobName = (name: string): string => capital(name).replaceAll('_', ' ')
 
 /** How strongly a share of the whole weighed. */
 export function strength(share: number): string {
