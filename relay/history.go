@@ -125,12 +125,56 @@ func (a *asking) limit(f nostr.Filter) int {
 	return min(f.Limit, a.lim.MaxLimit)
 }
 
+// pageFrom is the limit from which on a filter with until is taken for a page
+// of a whole, rather than a question for just so many events.
+const pageFrom = 50 // events
+
 // share is how far one filter has got.
 type share struct {
-	left int  // events still to be sent
-	ask  int  // rows asked of the log in this round
-	seen int  // rows the log gave in this round
-	more bool // a match was not sent
+	left   int   // events still to be sent
+	second int64 // created_at of all of them so far, when it is until of a page; else -1
+	over   int   // events beyond the limit, still allowed to get past that second
+	ask    int   // rows asked of the log in this round
+	seen   int   // rows the log gave in this round
+	more   bool  // a match was not sent
+}
+
+// shareOf begins one filter. Whoever pages by until comes back to the second
+// where the last page ended. Were a page cut within that second again, he
+// would never get past it: such a page has all of the second (NIP-67) and one
+// event more.
+func shareOf(f nostr.Filter, over int) share {
+	sh := share{left: f.Limit, second: -1, over: over}
+	if f.Until != nil && f.Limit >= pageFrom {
+		sh.second = int64(*f.Until)
+	}
+	return sh
+}
+
+// take reports whether the filter may have a match of that created_at.
+func (sh *share) take(at int64) bool {
+	stuck := sh.second >= 0 // whatever it has had is of the second it began with
+	if at != sh.second {
+		sh.second = -1
+	}
+	switch {
+	case sh.left > 0:
+		sh.left--
+		return true
+	case stuck && sh.over > 0:
+		sh.over--
+		return true
+	}
+	return false
+}
+
+// room is how many matches it may still have; for one that has its limit, as
+// many as are worth asking for.
+func (sh *share) room() int {
+	if sh.left == 0 && sh.second >= 0 && !sh.more {
+		return min(sh.over, pageFrom)
+	}
+	return sh.left
 }
 
 // fromLog sends the log's matches, created_at descending. The log is asked
@@ -139,13 +183,13 @@ type share struct {
 func (a *asking) fromLog(ctx context.Context, filters []nostr.Filter) (wire.Hint, error) {
 	shares := make([]share, len(filters))
 	for i, f := range filters {
-		shares[i].left = f.Limit
+		shares[i] = shareOf(f, a.lim.MaxLimit)
 	}
 	var edge edge
 	for grow := 1; ; grow *= 2 {
 		edge.begin()
 		for i := range shares {
-			shares[i].ask = shares[i].left*grow + 1 + edge.old
+			shares[i].ask = shares[i].room()*grow + 1 + edge.old
 			shares[i].seen = 0
 			filters[i].Limit = shares[i].ask
 			filters[i].Until = edge.bound(filters[i].Until)
@@ -197,7 +241,7 @@ func (a *asking) round(ctx context.Context, filters []nostr.Filter, shares []sha
 		if allMore(shares) {
 			return false, nil
 		}
-		if slices.ContainsFunc(hits, func(i int) bool { return shares[i].seen == shares[i].ask && shares[i].left > 0 }) {
+		if slices.ContainsFunc(hits, func(i int) bool { return shares[i].seen == shares[i].ask && shares[i].room() > 0 }) {
 			return true, nil
 		}
 	}
@@ -212,8 +256,7 @@ func allMore(shares []share) bool {
 func (a *asking) deal(rec *store.Record, shares []share, hits []int) error {
 	wanted := false
 	for _, i := range hits {
-		if shares[i].left > 0 {
-			shares[i].left--
+		if shares[i].take(rec.CreatedAt()) {
 			wanted = true
 		}
 	}
@@ -260,10 +303,10 @@ func (e *edge) fresh(rec *store.Record) bool {
 
 // bound is where a further round begins.
 func (e *edge) bound(until *nostr.Timestamp) *nostr.Timestamp {
-	if e.old == 0 {
+	at := nostr.Timestamp(e.at)
+	if e.old == 0 || until != nil && *until <= at {
 		return until
 	}
-	at := nostr.Timestamp(e.at)
 	return &at
 }
 

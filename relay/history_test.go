@@ -177,6 +177,61 @@ func TestPagingByUntilReachesEveryEvent(t *testing.T) {
 	}
 }
 
+// 130 events of one second do not fit into a page of 50: the page that lies in
+// that second has all of it and goes on, or the client would get it for ever.
+func TestPagingByUntilGetsPastASecondThatHoldsMoreThanAPage(t *testing.T) {
+	r := start(t, Config{}, nil)
+	c, a := r.dial(t), newAuthor()
+	total, base := 0, nostr.Now()
+	for second, n := range []int{3, 130, 60, 3} {
+		for range n {
+			c.mustPublish(a.note(t, int(base-nostr.Now())-second))
+			total++
+		}
+	}
+	seen := map[string]bool{}
+	until := nostr.Now() + 10
+	for range 12 {
+		evs, hint := c.query("s", fmt.Sprintf(`{"limit":50,"until":%d}`, until))
+		if len(evs) > 131 || !inOrder(evs) {
+			t.Fatalf("a page of %d rows, in order: %v", len(evs), inOrder(evs))
+		}
+		for _, ev := range evs {
+			seen[ev.ID] = true
+			until = ev.CreatedAt
+		}
+		if hint == wire.Finish {
+			break
+		}
+	}
+	if len(seen) != total {
+		t.Errorf("%d of %d events", len(seen), total)
+	}
+	if evs, hint := c.query("few", fmt.Sprintf(`{"limit":10,"until":%d}`, until+2)); len(evs) != 10 || hint != wire.More {
+		t.Errorf("a question for 10 events: %d, hint %d", len(evs), hint)
+	}
+}
+
+// The log is asked again for one filter, whose rows were invisible; the other
+// one keeps its own until.
+func TestUntilHoldsForEachFilterWhenAnotherIsReadFurther(t *testing.T) {
+	r := start(t, Config{}, nil)
+	c, a, b := r.dial(t), newAuthor(), newAuthor()
+	for i := range 40 {
+		c.mustPublish(a.event(t, 1059, -i, nostr.Tag{"p", b.pk}))
+	}
+	for i := range 5 {
+		c.mustPublish(a.note(t, -100-i))
+		c.mustPublish(b.note(t, -5*i))
+	}
+	old := b.note(t, -60)
+	c.mustPublish(old)
+	got, hint := c.query("s", `{"authors":["`+a.pk+`"],"limit":3}`, fmt.Sprintf(`{"authors":["%s"],"until":%d}`, b.pk, old.CreatedAt))
+	if len(got) != 4 || got[0].ID != old.ID || hint != wire.More {
+		t.Errorf("%d rows, hint %d: want the old note of one and three of the other", len(got), hint)
+	}
+}
+
 // fixedSearch ranks ids as they are given.
 type fixedSearch []store.ID
 
