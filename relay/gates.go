@@ -240,7 +240,7 @@ func protected(tags nostr.Tags) bool {
 
 // ruleEmbedded turns away reposts that carry a protected event (NIP-70).
 func ruleEmbedded(_ context.Context, ev *nostr.Event, _ admit.Peer) (admit.Ruling, error) {
-	if ev.Kind != kindRepost && ev.Kind != kindGeneric || !strings.Contains(ev.Content, `"-"`) {
+	if ev.Kind != kindRepost && ev.Kind != kindGeneric || !strings.Contains(ev.Content, `"-"`) && !strings.Contains(ev.Content, `\u002`) {
 		return admit.Ruling{}, nil
 	}
 	var inner nostr.Event

@@ -36,6 +36,10 @@ func TestWhichGateWatchesWhichWayIn(t *testing.T) {
 		"repost of a protected one": {func() *nostr.Event {
 			return signedBy(t, a.sk, nostr.Event{Kind: 6, Content: embedded.String(), Tags: nostr.Tags{{"n", fmt.Sprint(a.n.Add(1))}}})
 		}, "import bring own"},
+		"repost of a protected one, escaped": {func() *nostr.Event {
+			text := strings.ReplaceAll(embedded.String(), `"-"`, `"\u002D"`)
+			return signedBy(t, a.sk, nostr.Event{Kind: 6, Content: text, Tags: nostr.Tags{{"n", fmt.Sprint(a.n.Add(1))}}})
+		}, "import bring own"},
 		"vanish from elsewhere": {func() *nostr.Event {
 			return newAuthor().event(t, 62, 0, nostr.Tag{"relay", "wss://there.example"})
 		}, ""},
