@@ -52,7 +52,7 @@ func mannerOf(text float64, c *company, at int64, who Standing, bits int) manner
 	doubt := sigmoid(text + 3) // being new, or without a profile, counts only where the words give reason to
 	sites := satf(float64(max(0, c.siteStrangers-1)), 4) * float64(c.siteStrangers) / float64(max(1, c.siteStrangers+2*c.siteKnown))
 	return manner{
-		text, max(0, text), crowd, crowd * share * unknown, share, satf(float64(max(0, c.rate-1)), 6) * unknown,
+		text, max(0, text), crowd, crowd * share * unknown * (0.3 + 0.7*fresh), share, satf(float64(max(0, c.rate-1)), 6) * unknown,
 		float64(who.Trust), b2f(who.Hops >= 0 && who.Hops <= 2), fresh * doubt, satf(float64(max(0, c.key.Rate-1)), 5), even(&c.key.Gaps),
 		satf(float64(c.key.Strangers), 5) * unknown, sites * unknown, b2f(!c.key.Profile) * doubt, b2f(!c.key.NIP05) * doubt,
 		min(1, float64(bits)/24), satf(float64(c.key.Reports), 1), max(0, text) * unknown * fresh,
@@ -113,8 +113,8 @@ func (h *Head) logit(m *manner) float64 {
 	return v
 }
 
-// sameByStrangers is the row's number for a campaign of six unknown keys with
-// nobody known among them: enough by itself, whatever the words.
+// sameByStrangers is the row's number for a new key in a campaign of six young,
+// unknown keys with nobody known among them: enough by itself, whatever the words.
 const sameByStrangers = 0.44
 
 // sure scores a row and says whether it is spam beyond doubt.

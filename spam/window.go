@@ -18,6 +18,9 @@ const (
 // seconds.
 const horizon = 48 * 3600
 
+// youth is the age below which an unknown key counts as a stranger, in seconds.
+const youth = 7 * 24 * 3600
+
 type heldNote struct {
 	Sketch   sketch
 	Campaign uint32 // index into campaigns
@@ -83,6 +86,7 @@ type passage struct {
 	can    bool // be compared: the sketch holds enough
 	sites  []uint32
 	known  bool // the author is trusted to some degree
+	young  bool // its author's key; pass finds out
 	meets  int  // strangers it writes to
 }
 
@@ -100,6 +104,8 @@ type company struct {
 func (w *Window) pass(p *passage) (c company) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	k := w.write(p)
+	p.young = p.at-k.First < youth
 	if p.can {
 		g := w.join(p)
 		c.strangers, c.known, c.notes, c.rate = g.Strangers.count(), g.Known.count(), int(g.Notes), g.Rate
@@ -109,7 +115,7 @@ func (w *Window) pass(p *passage) (c company) {
 			c.siteStrangers, c.siteKnown = s.Strangers.count(), s.Known.count()
 		}
 	}
-	c.key = *w.write(p)
+	c.key = *k
 	return c
 }
 
@@ -139,11 +145,7 @@ func (w *Window) join(p *passage) *campaign {
 	g.Rate = decayed(g.Rate, p.at-g.Last) + 1
 	g.Last = max(g.Last, p.at)
 	g.Notes++
-	if p.known {
-		g.Known.add(p.key)
-	} else {
-		g.Strangers.add(p.key)
-	}
+	p.count(&g.Strangers, &g.Known)
 	return g
 }
 
@@ -191,12 +193,19 @@ func (w *Window) visit(site uint32, p *passage) *heldSite {
 		*s = heldSite{Site: site}
 	}
 	s.Last = max(s.Last, p.at)
-	if p.known {
-		s.Known.add(p.key)
-	} else {
-		s.Strangers.add(p.key)
-	}
+	p.count(&s.Strangers, &s.Known)
 	return s
+}
+
+// count books the author as a stranger when unknown and young, as known when
+// known, and not at all when unknown and old.
+func (p *passage) count(strangers, known *crowd) {
+	switch {
+	case p.known:
+		known.add(p.key)
+	case p.young:
+		strangers.add(p.key)
+	}
 }
 
 // place is where a key stands, or where it may.
