@@ -92,6 +92,7 @@ type Config struct {
 	Assertions    int      `toml:"assertions" unit:"keys" help:"for how many of the highest ranked keys NIP-85 assertions are published; 0: none"`
 	Feeds         bool     `toml:"feeds" unit:"true or false" help:"rank notes and answer at /f/, /v1/feeds, by search keys and by jobs; needs graph"`
 	FeedsAge      Duration `toml:"feeds_age" unit:"time" help:"the oldest note that feeds rank; what a feed itself declares may be less; every note costs about 250 bytes of memory"`
+	FeedsZaps     bool     `toml:"feeds_zaps" unit:"true or false" help:"count zaps: the lightning address in the profile of whoever is zapped is asked which key signs receipts"`
 	FeedsCompat   bool     `toml:"feeds_compat_software" unit:"true or false" help:"let NIP-11 of /f/ name another project's software, the only one whose order some clients keep; the description says so"`
 	DVMRelays     []string `toml:"dvm_relays" unit:"ws:// or wss:// URLs" help:"where else feeds are announced and jobs for them (NIP-90) are heard and answered; empty: here only"`
 	MaxNegentropy int      `toml:"max_negentropy" reload:"yes" unit:"events" help:"most events of a filter that NEG-OPEN (NIP-77) may name and that is not kept ready; 0: no negentropy at all"`
@@ -100,6 +101,10 @@ type Config struct {
 	Bring         bool     `toml:"bring" unit:"true or false" help:"let a key have its own events fetched from its relays (POST /v1/graph/{npub}/bring)"`
 	IndexRelays   []string `toml:"index_relays" unit:"ws:// or wss:// URLs" help:"where bring looks for a key's relay list that is not held here"`
 	AllowPrivate  []string `toml:"dial_private" unit:"CIDR networks" help:"private networks that outgoing connections may reach; empty: none"`
+
+	PersonGroups []string `toml:"person_groups" group:"People, not keys" unit:"32191:key:name" help:"groups whose members count as people in reactions, reports and reviews; a poll names its own group; empty: none"`
+	PersonKinds  []int    `toml:"person_kinds" unit:"kinds" help:"kinds that are taken only with a proof of personhood"`
+	PersonGrace  Duration `toml:"person_grace" unit:"duration" help:"how long a group's root counts after the next was published; at most 24h"`
 }
 
 // defaults is the configuration of a relay that was told nothing.
@@ -148,6 +153,8 @@ func defaults() Config {
 		Device:    "auto",
 		ModelTime: Duration{250 * time.Millisecond},
 
+		PersonGrace: Duration{time.Hour},
+
 		SpamMode:        "measure",
 		WritePolicyTime: Duration{time.Second},
 
@@ -158,6 +165,7 @@ func defaults() Config {
 		Assertions:    1000,
 		Feeds:         true,
 		FeedsAge:      Duration{30 * 24 * time.Hour},
+		FeedsZaps:     true,
 		MaxNegentropy: 200_000,
 		Compression:   true,
 		Bring:         true,

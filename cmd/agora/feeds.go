@@ -33,6 +33,7 @@ type feedsPart struct {
 	models models
 	shelf  *ranker.Shelf
 	tally  *tally.Tally
+	zaps   *zapKeys
 	feeds  *feeds.Feeds
 	market *market.Market
 	doors  *feedsdoors.Doors
@@ -89,6 +90,9 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 		return err
 	}
 	known := s.parts.graph
+	if err := p.openZaps(); err != nil {
+		return err
+	}
 	p.tally, err = tally.New(tally.Config{
 		Store: p.core.store, Snapshot: filepath.Join(dir, "tally"), Logger: p.core.log,
 		Live: p.core.cfg.FeedsAge.Duration,
@@ -96,17 +100,29 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 			view := known.From("")
 			return func(k tally.Key) float32 { return view.Trust(hex.EncodeToString(k[:])) }
 		},
-		Seen: func(ev *nostr.Event) { p.feeds.Seen(ev) },
+		Seen: func(ev *nostr.Event) { p.feeds.Seen(ev) }, ZapKey: p.zaps.Key,
 	})
 	if err != nil {
 		return err
 	}
 	p.feeds, err = feeds.New(feeds.Config{
 		Events: p.events, Graph: socialGraph{known}, Tally: p.tally, Listings: stall{p.market}, Scorer: p.shelf,
-		Signals: spamSignals{p.core.store},
+		Signals: spamSignals{p.core.store}, Encode: builtin.NewEncoder().Vector,
 		Metrics: p.core.metrics, Logger: p.core.log,
 	})
 	return err
+}
+
+// openZaps makes what finds zap keys. When the settings forbid to ask, none is
+// ever found.
+func (p *feedsPart) openZaps() error {
+	allowed, err := parseNetworks("dial_private", p.core.cfg.AllowPrivate)
+	if err != nil {
+		return err
+	}
+	dialer := peer.NewDialer(peer.DialConfig{Allow: allowed, Request: zapKeyTime, MaxBody: zapKeyAnswer})
+	p.zaps = newZapKeys(dialer.HTTP(), p.events.Query)
+	return nil
 }
 
 func (p *feedsPart) openDoors(s *server) (err error) {
@@ -167,6 +183,9 @@ func (p *feedsPart) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.tally.Run(ctx) })
 	g.Go(func() error { return p.feeds.Run(ctx) })
+	if p.core.cfg.FeedsZaps {
+		g.Go(func() error { return p.zaps.Run(ctx) })
+	}
 	g.Go(func() error { return p.jobs.Run(ctx) })
 	g.Go(func() error { return p.doors.Run(ctx) })
 	g.Go(func() error { return p.follow(ctx) })
