@@ -66,6 +66,9 @@ func (r *Relay) layGates(further []Gate) {
 		}
 		for _, o := range origins {
 			r.gates[o] = append(r.gates[o], gate{g.Name, false, timely(g.Gate)})
+			if g.Waits != nil {
+				r.waits[o] = append(r.waits[o], g.Waits)
+			}
 		}
 	}
 }
@@ -81,6 +84,11 @@ func timely(g admit.Gate) func(context.Context, *nostr.Event, admit.Peer) (admit
 		defer cancel()
 		return g.Rule(ctx, ev, from)
 	}
+}
+
+// gatesWait reports whether some gate will wait on this event.
+func (r *Relay) gatesWait(s *submission) bool {
+	return slices.ContainsFunc(r.waits[s.from.Origin], func(on func(*nostr.Event) bool) bool { return on(s.ev) })
 }
 
 // rule asks the gates of the submission's way in.

@@ -117,8 +117,29 @@ func (r *Relay) refuseWaiting() {
 }
 
 // examine takes one submission through the door: id, duplicate, signature,
-// gates, log.
+// gates, log. What a gate has to wait for does not hold up a verifier.
 func (r *Relay) examine(s *submission) {
+	if reply, ended, err := r.identify(s); ended || err != nil {
+		r.settle(s, reply, err)
+		return
+	}
+	if !r.gatesWait(s) {
+		r.decide(s)
+		return
+	}
+	select {
+	case r.waiting <- struct{}{}:
+		r.waiters.Go(func() {
+			r.decide(s)
+			<-r.waiting
+		})
+	default:
+		r.decide(s)
+	}
+}
+
+// decide asks the gates and hands in to the log.
+func (r *Relay) decide(s *submission) {
 	reply, entry, err := r.door(s)
 	if err != nil || entry == nil {
 		r.settle(s, reply, err)
@@ -142,28 +163,34 @@ func (r *Relay) settle(s *submission, reply Reply, err error) {
 	s.done(reply, err)
 }
 
-// door answers what can be answered without the store; an entry goes on to it.
-func (r *Relay) door(s *submission) (reply Reply, entry *store.Entry, err error) {
+// identify sees that the event is what it says, and new. ended says that reply
+// is the answer.
+func (r *Relay) identify(s *submission) (reply Reply, ended bool, err error) {
 	if text := misshapen(s.ev); text != "" {
-		return deny(admit.Invalid, text), nil, nil
+		return deny(admit.Invalid, text), true, nil
 	}
 	_, _ = hex.Decode(s.id[:], []byte(s.ev.ID)) // 64 digits, as we have just seen
 	if !wire.CheckID(s.ev) {
-		return deny(admit.Invalid, "the id is not the hash of the event"), nil, nil
+		return deny(admit.Invalid, "the id is not the hash of the event"), true, nil
 	}
-	passing := nostr.IsEphemeralKind(s.ev.Kind)
-	if !passing {
+	if !nostr.IsEphemeralKind(s.ev.Kind) {
 		held, err := r.log.Has(s.id)
 		if err != nil {
-			return Reply{}, nil, fmt.Errorf("look for %s: %w", s.ev.ID, err)
+			return Reply{}, false, fmt.Errorf("look for %s: %w", s.ev.ID, err)
 		}
 		if held {
-			return replyTo(store.Duplicate), nil, nil
+			return replyTo(store.Duplicate), true, nil
 		}
 	}
 	if !wire.CheckSignature(s.ev) {
-		return deny(admit.Invalid, "the signature is wrong"), nil, nil
+		return deny(admit.Invalid, "the signature is wrong"), true, nil
 	}
+	return Reply{}, false, nil
+}
+
+// door answers what the gates and this relay's own services can answer without
+// the store; an entry goes on to it.
+func (r *Relay) door(s *submission) (reply Reply, entry *store.Entry, err error) {
 	ruling, err := r.rule(s)
 	if err != nil {
 		return Reply{}, nil, err
@@ -175,7 +202,7 @@ func (r *Relay) door(s *submission) (reply Reply, entry *store.Entry, err error)
 		ok, text, err := r.manage.Answer(s.ctx, s.ev)
 		return Reply{OK: ok, Reason: text}, nil, err
 	}
-	if passing {
+	if nostr.IsEphemeralKind(s.ev.Kind) {
 		return r.pass(s), nil, nil
 	}
 	return Reply{}, &store.Entry{

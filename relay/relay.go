@@ -57,6 +57,10 @@ type Gate struct {
 	Name    string
 	Gate    admit.Gate
 	Origins []admit.Origin // nil means sockets only
+
+	// Waits says on which events the gate waits for something other than a
+	// processor: those hold up no verifier. nil: on none.
+	Waits func(*nostr.Event) bool
 }
 
 // Relay serves one log over websockets.
@@ -69,6 +73,7 @@ type Relay struct {
 	paths      Paths
 	landing    http.Handler
 	gates      [admit.Own + 1][]gate
+	waits      [admit.Own + 1][]func(*nostr.Event) bool // those of the gates that wait on some events
 	restricted []int
 	hosts      []string // host:port of PublicURLs
 	logger     *slog.Logger
@@ -81,7 +86,9 @@ type Relay struct {
 
 	verify chan *submission // at most verifyQueue submissions; when full: whoever submits waits
 
-	examining atomic.Int32 // events being examined now
+	examining atomic.Int32   // events being examined now
+	waiting   chan struct{}  // a token for each event that a gate waits on, at most mostWaiting; beyond, a verifier waits
+	waiters   sync.WaitGroup // their goroutines
 
 	work     context.Context // ends when the last session has been drained
 	endWork  context.CancelFunc
@@ -101,6 +108,10 @@ type limits struct {
 // commit takes.
 const verifyQueue = 256
 
+// mostWaiting is how many events gates may wait on beside the verifiers: what
+// sixteen connections may have under way.
+const mostWaiting = 1024
+
 // New checks and builds a relay. It starts nothing.
 func New(cfg Config, parts Parts) (*Relay, error) {
 	if parts.Log == nil {
@@ -113,7 +124,7 @@ func New(cfg Config, parts Parts) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, log: parts.Log, manage: parts.Manage, search: parts.Search, sources: parts.Sources, paths: parts.Paths, landing: parts.Landing,
 		restricted: cfg.Restricted, hosts: hosts, logger: cfg.Logger, mem: newMemory(),
-		verify: make(chan *submission, verifyQueue), negs: newNegBook(), begun: make(chan struct{}),
+		verify: make(chan *submission, verifyQueue), waiting: make(chan struct{}, mostWaiting), negs: newNegBook(), begun: make(chan struct{}),
 	}
 	or(&r.logger, slog.Default())
 	if r.cfg.Exempt == nil {
@@ -174,7 +185,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.sessions.admit(false)
 	r.sessions.drain(drainTime)
 	r.endWork()
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	r.waiters.Wait()
+	if err != nil {
 		return fmt.Errorf("relay: %w", err)
 	}
 	return nil

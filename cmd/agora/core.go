@@ -28,6 +28,7 @@ type core struct {
 	store   *store.Store
 	manage  *relay.Management
 	auth    *admit.HTTPAuth
+	people  *people
 	relay   *relay.Relay
 }
 
@@ -70,6 +71,10 @@ func (c *core) openRelay(more func(*core) (relay.Parts, error)) (err error) {
 			return err
 		}
 	}
+	if c.people, err = openPeople(c.cfg, c.store); err != nil {
+		return err
+	}
+	parts.Gates = append(parts.Gates, c.people.relayGate())
 	parts.Log, parts.Manage = c.store, c.manage
 	settings, err := c.relayConfig()
 	if err != nil {
@@ -163,9 +168,11 @@ func (c *core) run(ctx context.Context, work func(ctx context.Context) error) er
 		stopWorking(fmt.Errorf("the store stopped: %w", err))
 		stored <- err
 	}()
+	proven := make(chan error, 1) // the batcher's last word
+	go func() { proven <- c.people.run(storing) }()
 	err := work(working)
 	stopStoring()
-	return errors.Join(err, <-stored, c.store.Close())
+	return errors.Join(err, <-proven, <-stored, c.store.Close())
 }
 
 // core is a publisher.

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"agora/personhood"
+	"agora/relay"
+	"agora/relay/admit"
+	"agora/relay/store"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// people counts persons instead of keys, whichever way their events come in.
+type people struct {
+	gate    *personhood.Gate
+	batcher *personhood.Batcher
+}
+
+// openPeople belongs to the core and not to a serving relay's parts: an import
+// must spend nullifiers too.
+func openPeople(cfg Config, s *store.Store) (*people, error) {
+	p := &people{batcher: personhood.NewBatcher()}
+	var err error
+	p.gate, err = personhood.NewGate(personhood.Config{
+		Groups: cfg.PersonGroups, Require: cfg.PersonKinds, Grace: cfg.PersonGrace.Duration,
+		Events: wholeLog{s}, Checker: p.batcher, Spent: s,
+	})
+	return p, usage(err)
+}
+
+// relayGate watches every way in.
+func (p *people) relayGate() relay.Gate {
+	return relay.Gate{
+		Name: "person", Gate: p.gate, Waits: personhood.Has,
+		Origins: []admit.Origin{admit.Socket, admit.Import, admit.Sync, admit.Bring, admit.Own},
+	}
+}
+
+// run checks proofs until ctx ends.
+func (p *people) run(ctx context.Context) error {
+	if err := p.batcher.Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// wholeLog is the store as the gate reads it: polls and root logs, whoever may
+// see them.
+type wholeLog struct{ store *store.Store }
+
+// Query implements personhood.Events.
+func (l wholeLog) Query(ctx context.Context, filters ...nostr.Filter) iter.Seq2[*nostr.Event, error] {
+	return func(yield func(*nostr.Event, error) bool) {
+		for rec, err := range l.store.Query(ctx, filters...) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			ev, err := rec.Event()
+			if !yield(ev, err) || err != nil {
+				return
+			}
+		}
+	}
+}
