@@ -22,12 +22,12 @@ import (
 // town is a running relay with some people who write and react.
 type town struct {
 	*server
-	t     *testing.T
+	t     testing.TB
 	keys  []string // secret, hex
 	notes []*nostr.Event
 }
 
-func newTown(t *testing.T, change func(*Config)) *town {
+func newTown(t testing.TB, change func(*Config)) *town {
 	t.Helper()
 	s, _ := startServer(t, func(cfg *Config) {
 		if lib := filepath.Join("..", "..", "bin", "libonnxruntime.so.1"); exists(lib) { // make build puts it there; without it, feeds show their fallbacks
@@ -132,7 +132,7 @@ func (p shownPage) ids() (ids []string) {
 
 // feedLine is a websocket to the relay.
 type feedLine struct {
-	t  *testing.T
+	t  testing.TB
 	ws *websocket.Conn
 }
 

@@ -30,7 +30,7 @@ import (
 )
 
 // startServer serves until the test ends. The channel takes SIGHUPs.
-func startServer(t *testing.T, change func(*Config)) (*server, chan<- os.Signal) {
+func startServer(t testing.TB, change func(*Config)) (*server, chan<- os.Signal) {
 	t.Helper()
 	cfg := defaults()
 	cfg.Listen, cfg.Data, cfg.Assertions = "127.0.0.1:0", t.TempDir(), 0
@@ -72,7 +72,7 @@ func put(t *testing.T, s *server, ev nostr.Event) nostr.Event {
 	return ev
 }
 
-func fetch(t *testing.T, url string) (*http.Response, string) {
+func fetch(t testing.TB, url string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {

@@ -90,23 +90,38 @@ func (a *ask) bookKey() string {
 }
 
 // ranked answers with reposts, the youngest first, which is in rank order.
+// Those whose notes must not be shown any more are left out.
 func (d *Doors) ranked(ctx context.Context, a ask) (s Selection, err error) {
-	all, err := d.reposts(ctx, a)
+	left, err := d.reposts(ctx, a)
 	if err != nil {
 		return s, err
 	}
-	for _, r := range all {
+	left = slices.DeleteFunc(left, func(r repost) bool {
 		at := int64(r.event.CreatedAt)
-		if at >= a.since && (a.until == 0 || at <= a.until) && (a.kinds == nil || slices.Contains(a.kinds, r.event.Kind)) {
+		return at < a.since || a.until > 0 && at > a.until || a.kinds != nil && !slices.Contains(a.kinds, r.event.Kind)
+	})
+	if a.limit == 0 {
+		a.limit = len(left)
+	}
+	for len(left) > 0 && len(s.Events) < a.limit {
+		n := min(a.limit-len(s.Events), len(left))
+		part, err := d.stillShown(ctx, a, left[:n:n])
+		if err != nil {
+			return s, err
+		}
+		for _, r := range part {
 			s.Events = append(s.Events, r.event)
 		}
+		left = left[n:]
 	}
-	s.Events, s.Hint = cut(s.Events, a.limit)
+	if s.Hint = Finish; len(left) > 0 {
+		s.Hint = More
+	}
 	return s, nil
 }
 
 // reposts are those of the current epoch, made when nobody has asked in it
-// yet, and of those before; without what must not be shown any more.
+// yet, and of those before.
 func (d *Doors) reposts(ctx context.Context, a ask) (all []repost, err error) {
 	if !a.listing.Personalized {
 		a.viewer, a.signed = "", false // one book for all
@@ -129,7 +144,7 @@ func (d *Doors) reposts(ctx context.Context, a ask) (all []repost, err error) {
 	for _, e := range b.epochs {
 		all = append(all, e.reposts...)
 	}
-	return d.stillShown(ctx, a, all)
+	return all, nil
 }
 
 // rankEpoch ranks and signs one epoch. A note that an earlier epoch still

@@ -1,6 +1,7 @@
 package doors
 
 import (
+	"context"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -289,6 +290,26 @@ func TestARepostGoesWithItsNote(t *testing.T) {
 	d.OptOuts().Drop("x")
 	if s := w.ask(d, "/f/hot", nostr.Filter{}); s.Events[0].PubKey != author {
 		t.Error("an opt-out cannot be taken back")
+	}
+}
+
+func TestWhatTheReaderHidesIsOnNoneOfTheirPages(t *testing.T) {
+	w := newWorld(t)
+	w.crowd(30)
+	muted := public(t, 3)
+	d := w.open(func(c *Config) {
+		c.Hidden = func(_ context.Context, viewer string, ev *nostr.Event) bool {
+			return viewer == public(t, 1) && ev.PubKey == muted
+		}
+	})
+	for _, feed := range []string{"hot", "near"} {
+		for viewer, want := range map[int]bool{1: false, 2: true} {
+			s := w.ask(d, "/f/"+feed+"/ranked", nostr.Filter{Kinds: []int{6, 16}, Limit: 20}, public(t, viewer))
+			got := slices.ContainsFunc(reposted(s.Events), func(id string) bool { return w.find(id).PubKey == muted })
+			if got != want || len(s.Events) != 20 || s.Hint != More {
+				t.Errorf("%s for reader %d: %v, %d reposts", feed, viewer, got, len(s.Events))
+			}
+		}
 	}
 }
 
