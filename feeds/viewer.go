@@ -69,18 +69,26 @@ func decayed(into *[feature.Spans]float32, age int64) {
 }
 
 // trusts is the viewer's trust by place of the tally, filled as it is asked
-// for. Cells are float32 bits; unknown where nobody has asked yet.
+// for, and whom the viewer follows. Cells are float32 bits; unknown where nobody
+// has asked yet.
 type trusts struct {
-	reused uint64
-	cells  []uint32
+	reused  uint64
+	cells   []uint32
+	follows []uint64 // a bit for each place
 }
 
 const unknown = math.MaxUint32
 
-func newTrusts(size int, reused uint64) *trusts {
-	t := &trusts{reused: reused, cells: make([]uint32, size)}
+func (v *viewer) newTrusts(r *tally.Reader) *trusts {
+	size, reused := r.Places()
+	t := &trusts{reused: reused, cells: make([]uint32, size), follows: make([]uint64, size/64+1)}
 	for i := range t.cells {
 		t.cells[i] = unknown
+	}
+	for k := range v.follows {
+		if at := r.Place(k); at != tally.NoPlace {
+			t.follows[at/64] |= 1 << (at % 64)
+		}
 	}
 	return t
 }
@@ -90,13 +98,18 @@ func (v *viewer) lens(r *tally.Reader) *tally.Lens {
 	size, reused := r.Places()
 	table := v.trust.Load()
 	if table == nil || table.reused != reused || len(table.cells) < size-size/8 {
-		table = newTrusts(size, reused)
+		table = v.newTrusts(r)
 		v.trust.Store(table)
 	}
 	ask := func(place uint32) float32 { return v.view.Trust(hexKey(r.Key(place))) }
 	return &tally.Lens{
-		Self:    r.Place(v.key),
-		Follows: func(place uint32) bool { return v.follows[r.Key(place)] },
+		Self: r.Place(v.key),
+		Follows: func(place uint32) bool {
+			if int(place) >= len(table.cells) {
+				return v.follows[r.Key(place)]
+			}
+			return table.follows[place/64]&(1<<(place%64)) != 0
+		},
 		Trust: func(place uint32) float32 {
 			if int(place) >= len(table.cells) {
 				return ask(place)

@@ -177,7 +177,11 @@ func (t *twins) each(of uint32, now uint32, yield func(*twin)) {
 	if sketch == 0 {
 		return
 	}
+	row := &t.rows[of]
 	for i := range bands {
+		if row.next[i] == 0 && row.prev[i] == 0 {
+			continue // nobody shares this quarter
+		}
 		place := t.heads[i][quarter(sketch, i)]
 		for steps, ahead := 0, 0; place != 0 && steps < mostTwins && ahead < 16*mostTwins; {
 			at, other := place-1, &t.rows[place-1]
