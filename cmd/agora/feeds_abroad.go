@@ -94,7 +94,7 @@ func (a *abroad) visit(ctx context.Context, p post) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it is gone already, or of no more use
 	since := nostr.Now()
 	ask := nostr.Filter{Kinds: []int{feedsdoors.KindJobNotes, feedsdoors.KindJobPeople, feedsdoors.KindJobSearch}, Tags: nostr.TagMap{"p": a.keys()}, Since: &since}
 	if err := write(conn, wire.AppendReq(nil, "jobs", ask)); err != nil {

@@ -40,10 +40,10 @@ func (p *feedsPart) follow(ctx context.Context) error {
 			at, err = p.catchUp(ctx, at)
 		}
 	}
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return fmt.Errorf("feeds: %w", err)
 	}
-	return fmt.Errorf("feeds: %w", err)
+	return nil
 }
 
 // catchUp takes in what came after at, and returns how far it got.
