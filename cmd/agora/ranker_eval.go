@@ -54,6 +54,10 @@ func runRankerEval(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	families, err := parseFamilies(cmd.StringSlice("families"))
+	if err != nil {
+		return err
+	}
 	models := &judged{builtin: builtin.NewSource(), files: make(map[ranker.Digest][]byte)}
 	all, err := contestants(cmd, models)
 	if err != nil {
@@ -74,7 +78,7 @@ func runRankerEval(ctx context.Context, cmd *cli.Command) error {
 	if name := cmd.String("events"); name != "" {
 		return errors.Join(c.real(name), shelf.Close())
 	}
-	return errors.Join(c.simulated(cmd.String("real"), cmd.IntSlice("seeds"), cmd.StringSlice("families")), shelf.Close())
+	return errors.Join(c.simulated(cmd.String("real"), cmd.IntSlice("seeds"), families), shelf.Close())
 }
 
 // judged are the built-in ones and the files that were named.
@@ -133,26 +137,32 @@ func builtinKnobs(r builtin.Ranker) map[string]float32 {
 }
 
 // simulated judges on crowds, family by family.
-func (c *contest) simulated(dir string, seeds []int, families []string) error {
+func (c *contest) simulated(dir string, seeds []int, families []crowd.Family) error {
 	real, err := crowd.Load(dir)
 	if err != nil {
 		return usage(err)
 	}
 	fmt.Fprintf(c.out, "Simulated crowds on a real follow graph, simulator %s, seeds %v.\n\n", crowd.Digest(), seeds)
-	for _, name := range families {
-		family := crowd.Interest
-		switch name {
-		case "interest":
-		case "habit":
-			family = crowd.Habit
-		default:
-			return usagef("there is no family %q: interest or habit", name)
-		}
+	for _, family := range families {
 		if err := c.family(real, seeds, family); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func parseFamilies(names []string) (out []crowd.Family, err error) {
+	for _, name := range names {
+		switch name {
+		case "interest":
+			out = append(out, crowd.Interest)
+		case "habit":
+			out = append(out, crowd.Habit)
+		default:
+			return nil, usagef("there is no family %q: interest or habit", name)
+		}
+	}
+	return out, nil
 }
 
 func (c *contest) family(real *crowd.Real, seeds []int, family crowd.Family) error {
