@@ -3,9 +3,11 @@ package builtin
 import (
 	"bytes"
 	"errors"
+	"os"
 	"testing"
 
 	"agora/ranker"
+	"agora/ranker/feature"
 )
 
 func TestEveryListingHasItsFileAndItsDigest(t *testing.T) {
@@ -75,4 +77,46 @@ func TestAStrangersDigestIsNotServed(t *testing.T) {
 	if _, err := NewSource().Model(t.Context(), ranker.Digest{1}); !errors.Is(err, ranker.ErrNotAdmitted) {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestTheModelCardNamesTheFilesThatAreHereAndTheFrozenSimulator(t *testing.T) {
+	card, err := os.ReadFile("../kit/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen, err := os.ReadFile("../../cmd/simulate/crowd/testdata/frozen.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(card, bytes.TrimSpace(frozen)) {
+		t.Error("the card names another simulator")
+	}
+	for _, r := range Rankers() {
+		trained := r.Slug == "foryou-gbdt" || r.Slug == "foryou-tower"
+		if trained && !bytes.Contains(card, []byte(r.Digest.String())) {
+			t.Errorf("the card does not name %s as %s", r.Slug, r.Digest)
+		}
+	}
+}
+
+func TestTextVectorsAreOfLengthOneAndAlikeForAlikeTexts(t *testing.T) {
+	e := NewEncoder()
+	vector := func(text string) []float32 { return e.Vector(feature.Tokens(text, feature.DefaultTokens)) }
+	bitcoin, mining, coffee := vector("bitcoin mining and the price of bitcoin"), vector("the bitcoin price today, and mining"), vector("good morning, coffee and a walk")
+	if near, far := dot(bitcoin, mining), dot(bitcoin, coffee); near <= far {
+		t.Errorf("similarity %v of one subject, %v of two", near, far)
+	}
+	if length := dot(bitcoin, bitcoin); length < 0.999 || length > 1.001 {
+		t.Errorf("length %v", length)
+	}
+	if v := vector("zzqqxx"); v != nil {
+		t.Errorf("a word nobody knows has the vector %v", v)
+	}
+}
+
+func dot(a, b []float32) (sum float32) {
+	for i := range a {
+		sum += a[i] * b[i]
+	}
+	return sum
 }
