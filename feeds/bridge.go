@@ -189,12 +189,11 @@ func (m *matrix) solve() *bridging {
 	for _, r := range m.ratings {
 		mu += r.value / float64(max(len(m.ratings), 1))
 	}
-	var gram []normal
 	for range rounds {
-		gram = m.step(notes, users, mu, func(r rating) (int, int) { return r.note, r.user })
+		m.step(notes, users, mu, func(r rating) (int, int) { return r.note, r.user })
 		m.step(users, notes, mu, func(r rating) (int, int) { return r.user, r.note })
 	}
-	gram = m.step(notes, users, mu, func(r rating) (int, int) { return r.note, r.user })
+	gram := m.step(notes, users, mu, func(r rating) (int, int) { return r.note, r.user })
 	return m.finish(users, notes, gram, mu)
 }
 

@@ -237,3 +237,49 @@ func TestReasonsNameWhatWeighedMost(t *testing.T) {
 		t.Errorf("reasons: %+v", r)
 	}
 }
+
+func TestManyReadersOfOneFeedShareOneRanking(t *testing.T) {
+	w := newWorld(t, 10)
+	for range 20 {
+		w.note(w.person(9), time.Hour)
+	}
+	w.listing["all"] = Listing{Slug: "all", Model: model, Stages: []string{"from-recent", "from-global"}}
+	w.settle()
+	rude := w.note(w.person(77), time.Minute)
+	w.settle()
+	angry := w.person(20)
+	w.graph.mutes[angry] = []string{rude.PubKey}
+	for i := range 30 {
+		viewer := w.person(byte(i))
+		if i == 20 {
+			viewer = angry
+		}
+		p := w.page(Request{Feed: "all", Viewer: viewer})
+		if slices.Contains(ids(p), rude.ID) == (viewer == angry) {
+			t.Errorf("reader %d: the muted author's note is %v on the page", i, viewer == angry)
+		}
+	}
+	if w.scorer.runs > 2 {
+		t.Errorf("the model ran %d times for 30 readers within two seconds", w.scorer.runs)
+	}
+}
+
+func TestCursorsStayWithinTheirMemory(t *testing.T) {
+	w := newWorld(t, 11)
+	for range 30 {
+		w.note(w.person(9), time.Hour)
+	}
+	w.settle()
+	w.open(Config{RankingBytes: 20_000})
+	first := w.page(Request{Feed: "latest", Limit: 5})
+	for i := range 40 {
+		w.page(Request{Feed: "latest", Limit: 5, Since: int64(i + 1)})
+	}
+	if w.feeds.rankings.bytes > 20_000 {
+		t.Errorf("%d bytes of rankings are kept, allowed 20,000", w.feeds.rankings.bytes)
+	}
+	_, err := w.feeds.Page(t.Context(), Request{Feed: "latest", Limit: 5, Cursor: first.Cursor})
+	if problem, ok := errors.AsType[*Problem](err); !ok || !strings.Contains(problem.Text, "begin again") {
+		t.Errorf("a cursor whose ranking is gone: %v", err)
+	}
+}

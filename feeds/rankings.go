@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"time"
 )
@@ -67,18 +68,23 @@ func (k *rankings) fresh(asked string, age time.Duration, make func() (*ranking,
 		k.busy[asked] = m
 	}
 	k.mu.Unlock()
+	defer func() { // whatever becomes of make, nobody waits for ever
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if age > 0 {
+			delete(k.busy, asked)
+		}
+		if m.err == nil {
+			k.put(m.r)
+		}
+		close(m.done)
+	}()
+	m.err = errUnmade
 	m.r, m.err = make()
-	k.mu.Lock()
-	if age > 0 {
-		delete(k.busy, asked)
-	}
-	if m.err == nil {
-		k.put(m.r)
-	}
-	k.mu.Unlock()
-	close(m.done)
 	return m.r, m.err
 }
+
+var errUnmade = errors.New("the ranking could not be made")
 
 func makeDone() chan struct{} { return make(chan struct{}) } // closed once; nothing is ever sent
 

@@ -188,9 +188,7 @@ func (f *Feeds) recall(ctx context.Context, v *viewer, now int64) error {
 		if err != nil {
 			return fmt.Errorf("read what %s did: %w", v.hex, err)
 		}
-		for _, d := range deedsOf(ev) {
-			v.history = append(v.history, d)
-		}
+		v.history = append(v.history, deedsOf(ev)...)
 	}
 	return nil
 }
