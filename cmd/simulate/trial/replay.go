@@ -40,11 +40,8 @@ type deed struct {
 	msat int64
 }
 
-type noteState struct {
-	acts  []deed
-	root  bool
-	owner int32
-}
+// noteState is what was done with a note, each key once for each action.
+type noteState struct{ acts []deed }
 
 type authorState struct {
 	first  int64
