@@ -56,7 +56,10 @@ func (c *Classifier) Card(samples []Sample) ([]byte, error) {
 	fmt.Fprint(b, "| what | must reach | reached | |\n|---|---|---|---|\n")
 	for _, r := range c.cardRows(&text, samples) {
 		verdict := "**missed**"
-		if r.met {
+		switch {
+		case r.must == "" || r.must == "reported":
+			verdict = ""
+		case r.met:
 			verdict = "met"
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", r.what, r.must, r.reached, verdict)
@@ -112,17 +115,19 @@ func (c *Classifier) burstRow(samples []Sample) cardRow {
 // would refuse or hide.
 func (c *Classifier) withinRow(samples []Sample) cardRow {
 	rules, n, hit, suspect := Rules(Refuse), 0, 0, 0
-	stream := Stream(7, samples)
-	for i, s := range c.Play(stream, samples) {
-		if !stream[i].Within2 {
-			continue
+	for seed := range uint64(3) {
+		stream := Stream(7+seed, samples)
+		for i, s := range c.Play(stream, samples) {
+			if !stream[i].Within2 {
+				continue
+			}
+			n++
+			var v Verdict
+			z, sure := c.head.sure(&s.row)
+			v.Sure, v.Suspect = sure, sure || z > c.head.Suspect
+			suspect += one(v.Suspect)
+			hit += one(Decide(rules, 1, stream[i].Who, &v) >= Quarantine)
 		}
-		n++
-		var v Verdict
-		z, sure := c.head.sure(&s.row)
-		v.Sure, v.Suspect = sure, sure || z > c.head.Suspect
-		suspect += one(v.Suspect)
-		hit += one(Decide(rules, 1, stream[i].Who, &v) >= Quarantine)
 	}
 	return cardRow{"authors within two hops of the operator's seeds", "≤ 0.1 % false positives",
 		fmt.Sprintf("%d of %d refused or hidden (by rule no score may; upper bound %.3f %%); %.2f %% get a label", hit, n, 300/float64(n), 100*float64(suspect)/float64(n)), hit == 0}
@@ -209,7 +214,10 @@ const cardFoot = `
 - Single notes labelled spam that hold nothing of it (a greeting, keyboard noise, an insult, "follow me") are missed.
 - Notices of new blocks, long lists, bare numbers and addresses, invitations to groups, and adult pictures are the ham most often suspected.
 - One corpus of one month: scripts other than Latin and Han have too little to measure, Japanese and Spanish spam is not in it.
-- Machine-written text is learned from 474 flagged replies of one place and time. It is a soft sign, and no rule can refuse by it.
+- Machine-written text is learned from 474 flagged replies of one place and time. What stands for people are the posts they answer
+  and the complaints about them, which differ in topic and length too: its figures flatter it. It is a soft sign, and no rule can refuse by it.
+- With the other folds' thresholds Han has 4 hits in 99, an upper bound of 10.02 %: the shipped threshold was set on all of them.
+- A relay that knows nobody yet (no graph, no seeds) takes every author for unknown and every key for young.
 - A patient spammer who writes each note anew, with aged keys and profiles, is met by the words alone.
 - Readers who copy one text by many unknown keys (a petition) look like a campaign; a quarantine can be undone by appeal.
 - Tier 1 (an ONNX model on the grey zone) has its interface (spam.Second) but no model yet, so grey notes are judged by tier 0 alone.
