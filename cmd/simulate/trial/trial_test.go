@@ -51,7 +51,7 @@ func TestNoFactMovesWhenLaterEventsAreAdded(t *testing.T) {
 			return nil
 		}
 		cut := *log
-		cut.Acts = slices.Clone(log.Acts[:r.at])
+		cut.Acts = slices.Clone(log.Acts[:slices.IndexFunc(log.Acts, func(a crowd.Act) bool { return a.At >= m.at })])
 		early := newReplay(&cut, r.web)
 		early.advance(m.at)
 		if again := early.pool(m.reader, s.Pool, false); !slices.Equal(again, pool) {
