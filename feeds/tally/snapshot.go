@@ -40,6 +40,7 @@ type snapshot struct {
 	log    *slog.Logger
 	change uint64    // of the book in the file
 	held   bool      // there is a file
+	loose  bool      // the store does not know its token: it will not be used
 	at     time.Time // when it was last written, read or tried
 }
 
@@ -94,9 +95,11 @@ func (s *snapshot) save(ctx context.Context, body []byte, change uint64, pos sto
 	if err := writeWhole(s.path, append(file, sum[:]...)); err != nil {
 		return fmt.Errorf("write the tally's snapshot: %w", err)
 	}
-	s.change, s.at, s.held = change, time.Now(), true
+	s.change, s.at, s.held, s.loose = change, time.Now(), true, false
 	if err := s.store.SetMeta(ctx, snapshotToken, token); err != nil {
-		// The file is then not trusted at the next start; nothing is lost.
+		// The file is not trusted at the next start, unless it is written again
+		// before; nothing is lost.
+		s.loose = true
 		s.log.Warn("the token of the tally's snapshot could not be stored", "reason", err)
 	}
 	return nil
@@ -142,7 +145,7 @@ func (t *Tally) purge(snap *snapshot) {
 func (t *Tally) keep(ctx context.Context, snap *snapshot, pos store.Pos, every time.Duration) {
 	t.mu.RLock()
 	change := t.book.change
-	due := snap.path != "" && !(snap.held && change == snap.change) && time.Since(snap.at) >= every
+	due := snap.path != "" && !(snap.held && !snap.loose && change == snap.change) && time.Since(snap.at) >= every
 	var body []byte
 	if due {
 		body = encode(t.book, t.waiting.list)
