@@ -142,7 +142,7 @@ func (d *Doors) feed(ctx context.Context, path string, keys []string, f nostr.Fi
 
 // socketAsk reads what a filter and the address of its websocket ask for.
 func (d *Doors) socketAsk(l *market.Listing, keys []string, query url.Values, f nostr.Filter) (a ask, err error) {
-	a = ask{listing: l, kinds: contentOf(f.Kinds), authors: f.Authors, limit: f.Limit}
+	a = ask{listing: l, kinds: f.Kinds, authors: f.Authors, limit: f.Limit}
 	switch {
 	case f.LimitZero:
 		return a, invalid("a feed says nothing after its page: ask for a limit of 1 or more")
@@ -323,6 +323,3 @@ func wantsPage(f nostr.Filter) bool {
 func asksReposts(f nostr.Filter) bool {
 	return f.Kinds == nil || slices.Contains(f.Kinds, nostr.KindRepost) || slices.Contains(f.Kinds, nostr.KindGenericRepost)
 }
-
-// contentOf are the kinds of notes a page may have when a filter names kinds.
-func contentOf(kinds []int) []int { return slices.Clone(kinds) }
