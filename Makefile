@@ -20,7 +20,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # libsecp256k1 and LMDB are C, compiled by gcc on the way
 export CGO_ENABLED := 1
 
-.PHONY: run build test test-go test-node test-web web check bench fuzz tools models clean onnxruntime test-webgpu
+.PHONY: run build test test-prover test-go test-node test-web web check bench fuzz tools models clean onnxruntime test-webgpu
 
 run: build
 	@echo "starting the relay; Ctrl-C stops it"
@@ -45,6 +45,11 @@ test-node: build
 	fi
 	@echo "proofs of personhood in Semaphore's own JavaScript library"
 	@cd test/semaphore && npm ci --ignore-scripts --no-audit --no-fund && npm test
+
+# the prover as WebAssembly, in a worker of Debian's chromium
+test-prover: tools
+	@./.ci/tools chromium
+	@cd test/semaphore && GO="$(GO)" npm run browser
 
 # models on a GPU's path, through Mesa's software Vulkan where Debian gives it
 test-webgpu: tools onnxruntime
