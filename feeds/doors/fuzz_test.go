@@ -42,6 +42,7 @@ func FuzzSelect(f *testing.F) {
 func FuzzJob(f *testing.F) {
 	f.Add(5300, `[["param","max_results","3"],["param","user","x"],["i","a","event"]]`, "")
 	f.Add(5302, `[["encrypted"],["p"],[],["param"],["param","users","a","b"],["i","topic1"]]`, "AAAA?iv=BB")
+	f.Add(5300, `[["encrypted"]]`, strings.Repeat("\n", 200))
 	w := newWorld(f)
 	w.crowd(12)
 	d := w.open(nil)
