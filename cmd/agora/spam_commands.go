@@ -197,7 +197,7 @@ func runSpamReplay(ctx context.Context, cmd *cli.Command) error {
 	}
 	defer func() { _ = held.Close() }() // it was only read
 	var notes []*nostr.Event
-	for rec, err := range held.Query(ctx, nostr.Filter{Kinds: []int{1, 42, 1111, 1311, 30023}, Limit: int(cmd.Int("most"))}) {
+	for rec, err := range held.Query(ctx, nostr.Filter{Kinds: []int{1, 42, 1111, 1311, 30023}, Limit: cmd.Int("most")}) {
 		if err != nil {
 			return err
 		}

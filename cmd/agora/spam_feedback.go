@@ -80,6 +80,8 @@ func judgement(ev *nostr.Event) (id, label string) {
 			continue
 		}
 		switch {
+		case tag[0] == "L" && tag[1] == spam.Namespace: // a classifier's own: it would learn from itself
+			return "", ""
 		case tag[0] == "e":
 			id = tag[1]
 			if ev.Kind == nostr.KindReporting && len(tag) > 2 && tag[2] == "spam" {

@@ -149,9 +149,13 @@ func TestReportsAndLabelsBecomeRowsWithTheirSource(t *testing.T) {
 	judge := nostr.GeneratePrivateKey()
 	hand(t, s, judge, "", 1984, nostr.Tag{"e", note.ID, "spam"}, nostr.Tag{"p", note.PubKey})
 	hand(t, s, judge, "", 1985, nostr.Tag{"L", "x"}, nostr.Tag{"l", "not-spam", "x"}, nostr.Tag{"e", note.ID})
+	hand(t, s, judge, "", 1985, nostr.Tag{"L", spam.Namespace}, nostr.Tag{"l", "spam", spam.Namespace}, nostr.Tag{"e", note.ID})
 	var out strings.Builder
 	if err := writeFeedback(t.Context(), s.store, &out); err != nil {
 		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), `"label":"spam","source":"nip32"`) {
+		t.Error("a classifier's own label became a row")
 	}
 	for _, want := range []string{`"label":"spam","source":"nip56"`, `"label":"ham","source":"nip32"`} {
 		if !strings.Contains(out.String(), want) {

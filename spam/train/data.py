@@ -6,8 +6,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
-
 csv.field_size_limit(1 << 30)
 
 
@@ -48,4 +46,9 @@ def rows(folder):
     for i, line in enumerate(read(folder / "essays-human-vs-ai.jsonl.zst").splitlines()):
         r = json.loads(line)
         add(r["text"], "essays", ai=int(r["label"] != "human"), group="essays:" + r["file"])
+    feedback = folder / "feedback.jsonl"  # agora spam feedback; not there unless the operator made it
+    if feedback.exists():
+        for line in feedback.read_text("utf-8").splitlines():
+            r = json.loads(line)
+            add(r["text"], "feedback", int(r["label"] == "spam"), group="feedback:" + r["id"])
     return out
