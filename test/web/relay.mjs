@@ -40,7 +40,12 @@ export async function startRelay(events) {
     await rm(data, { recursive: true, force: true })
   }
   const relay = { url: socket.replace('ws', 'http'), socket, stop, said: () => said }
-  if (events) await ranked(relay)
+  if (events) {
+    await ranked(relay).catch(async error => {
+      await stop()
+      throw error
+    })
+  }
   return relay
 }
 
