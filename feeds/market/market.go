@@ -168,12 +168,11 @@ func (m *Market) listing(ev *nostr.Event) (*Listing, error) {
 func (m *Market) Listing(name string) (*Listing, bool) {
 	name = strings.TrimPrefix(name, "nostr:")
 	if strings.HasPrefix(name, "naddr1") {
-		_, value, err := nip19.Decode(name)
-		at, ok := value.(nostr.EntityPointer)
-		if err != nil || !ok || at.Kind != KindManifest {
+		address, ok := readNaddr(name)
+		if !ok {
 			return nil, false
 		}
-		name = fmt.Sprintf("%d:%s:%s", at.Kind, at.PublicKey, at.Identifier)
+		name = address
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()

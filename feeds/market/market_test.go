@@ -17,6 +17,7 @@ import (
 	"agora/ranker"
 	"agora/ranker/feature"
 
+	"github.com/btcsuite/btcd/btcutil/bech32"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
@@ -220,6 +221,31 @@ func TestAListingIsFoundByEachOfItsNames(t *testing.T) {
 	for _, name := range []string{"", "only", "gone", "naddr1xyz", "32190::hot-24h", strings.Repeat("x", 9999)} {
 		if _, ok := m.Listing(name); ok {
 			t.Errorf("%q names something", name)
+		}
+	}
+}
+
+func TestAnNaddrOfAnyBytesIsReadOrNot(t *testing.T) {
+	h := full()
+	m := open(t, signed(t, 1, h.Event(5)))
+	r := rand.New(rand.NewPCG(3, 3)) //nolint:gosec // a test's dice
+	for i := range 3000 {
+		data := []byte{0, 1, 'x', 3, byte(r.IntN(5)), 1, 2, 3, 4, 5}[:1+r.IntN(10)]
+		if i > 0 {
+			data = append(data, byte(r.IntN(4)), byte(r.IntN(40)))
+		} else {
+			data = []byte{3, 1, 9} // a kind of one byte
+		}
+		five, err := bech32.ConvertBits(data, 8, 5, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := bech32.Encode("naddr", five)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, ok := m.Listing(text); ok {
+			t.Errorf("%s is %s", text, l.Slug)
 		}
 	}
 }
