@@ -81,7 +81,7 @@ func tier(r *Request, l *Listing) feature.Tier {
 
 // asked names all that a ranking depends on. A listing that uses nothing about
 // its reader is ranked once for all; whom each of them mutes is left out later.
-func asked(r *Request, l *Listing, s *stages) string {
+func asked(r *Request, l *Listing, s *stages) (name string, shared bool) {
 	viewer := r.Viewer
 	if l.Tier == feature.Public && !s.outside && s.sources&(feature.FromFollows|feature.FromTrusted|feature.FromCoLikers) == 0 && s.sources != 0 && !s.colike && !s.novelty {
 		viewer = ""
@@ -89,7 +89,7 @@ func asked(r *Request, l *Listing, s *stages) string {
 	text, _ := json.Marshal([]any{ // plain values always marshal; maps are sorted by key
 		l.Slug, l.Address, l.Version, l.Model.String(), viewer, viewer != "" && r.Signed, r.Knobs, r.Kinds, r.Authors, r.Since, r.Until, r.PerHead,
 	})
-	return string(text)
+	return string(text), viewer == ""
 }
 
 // rank is the ranking that a request is answered from, and where to begin.
@@ -98,12 +98,12 @@ func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing, v *viewer) (*r
 	if err != nil {
 		return nil, 0, &Problem{Text: fmt.Sprintf("the feed %s cannot be used: %v", l.Slug, err)}
 	}
-	name := asked(r, l, &s)
+	name, shared := asked(r, l, &s)
 	if r.Cursor != "" {
 		return at3(f.rankings.find(r.Cursor, name))
 	}
 	age := f.cfg.Fresh
-	if v.hex != "" && r.Signed {
+	if !shared && r.Signed {
 		age = 0 // what was served before counts
 	}
 	rank, err := f.rankings.fresh(name, age, func() (*ranking, error) {

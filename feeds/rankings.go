@@ -49,8 +49,9 @@ func newRankings(most int64, keep time.Duration) *rankings {
 	return &rankings{most: most, keep: keep, by: map[[16]byte]*lru.Element{}, last: map[string]*lru.Element{}, busy: map[string]*making{}, order: lru.New()}
 }
 
-// fresh is the newest ranking for what is asked when it is younger than age,
-// the one that another caller is making, or a new one.
+// fresh is the newest ranking for what is asked when it is younger than age, or
+// while another caller makes one, five times that; otherwise that caller's, or a
+// new one.
 func (k *rankings) fresh(asked string, age time.Duration, make func() (*ranking, error)) (*ranking, error) {
 	k.mu.Lock()
 	if el, ok := k.last[asked]; ok && time.Since(el.Value.(*ranking).born) < age {
@@ -59,6 +60,10 @@ func (k *rankings) fresh(asked string, age time.Duration, make func() (*ranking,
 		return el.Value.(*ranking), nil
 	}
 	if m := k.busy[asked]; m != nil && age > 0 {
+		if el, ok := k.last[asked]; ok && time.Since(el.Value.(*ranking).born) < 5*age {
+			k.mu.Unlock()
+			return el.Value.(*ranking), nil
+		}
 		k.mu.Unlock()
 		<-m.done
 		return m.r, m.err
