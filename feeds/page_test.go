@@ -13,6 +13,7 @@ import (
 	"agora/ranker/feature"
 
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestAModelsOrderIsThePagesOrder(t *testing.T) {
@@ -131,6 +132,29 @@ func TestAFailingModelCostsNoPage(t *testing.T) {
 			t.Errorf("%s: %d items, why %+v", name, len(p.Items), p.Why)
 		}
 	}
+}
+
+func TestAFallbackIsCounted(t *testing.T) {
+	w := newWorld(t, 12)
+	counted := prometheus.NewRegistry()
+	w.open(Config{Metrics: counted})
+	w.note(w.person(9), time.Hour)
+	w.settle()
+	w.scorer.err = ranker.ErrLate
+	w.page(Request{Feed: "likes"})
+	families, err := counted.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "agora_feeds_fallbacks_total" {
+			if m := f.GetMetric()[0]; m.GetCounter().GetValue() != 1 || m.GetLabel()[0].GetValue() != "late" {
+				t.Errorf("counted %v", m)
+			}
+			return
+		}
+	}
+	t.Error("no fallback is counted")
 }
 
 func TestFallbacksThatGoInACircleEndAtLatest(t *testing.T) {
