@@ -71,7 +71,7 @@ func (c *core) openRelay(more func(*core) (relay.Parts, error)) (err error) {
 			return err
 		}
 	}
-	if c.people, err = openPeople(c.cfg, c.store); err != nil {
+	if c.people, err = openPeople(c.cfg, c.store, c.metrics); err != nil {
 		return err
 	}
 	parts.Gates = append(parts.Gates, c.people.relayGate())

@@ -11,6 +11,7 @@ import (
 	"agora/relay/store"
 
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // people counts persons instead of keys, whichever way their events come in.
@@ -21,14 +22,34 @@ type people struct {
 
 // openPeople belongs to the core and not to a serving relay's parts: an import
 // must spend nullifiers too.
-func openPeople(cfg Config, s *store.Store) (*people, error) {
+func openPeople(cfg Config, s *store.Store, metrics prometheus.Registerer) (*people, error) {
 	p := &people{batcher: personhood.NewBatcher()}
 	var err error
 	p.gate, err = personhood.NewGate(personhood.Config{
 		Groups: cfg.PersonGroups, Require: cfg.PersonKinds, Grace: cfg.PersonGrace.Duration,
 		Events: wholeLog{s}, Checker: p.batcher, Spent: s,
 	})
+	metrics.MustRegister(p.counters())
 	return p, usage(err)
+}
+
+// counters read the batcher when the metrics are read.
+func (p *people) counters() prometheus.Collector {
+	all := gaugeFuncs{}
+	for _, c := range []struct {
+		name, help string
+		value      func(personhood.BatchStats) uint64
+	}{
+		{"agora_personhood_batches_total", "batches of proofs checked", func(s personhood.BatchStats) uint64 { return s.Batches }},
+		{"agora_personhood_proofs_total", "proofs checked in batches", func(s personhood.BatchStats) uint64 { return s.Proofs }},
+		{"agora_personhood_alone_total", "proofs of spoilers, checked alone", func(s personhood.BatchStats) uint64 { return s.Alone }},
+		{"agora_personhood_false_total", "proofs that did not verify", func(s personhood.BatchStats) uint64 { return s.False }},
+	} {
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help}, func() float64 {
+			return float64(c.value(p.batcher.Stats()))
+		}))
+	}
+	return all
 }
 
 // relayGate watches every way in.
