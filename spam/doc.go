@@ -8,7 +8,7 @@
 //
 // Window keeps the last notes as sketches, the campaigns they form, the keys
 // seen and the sites linked, each in a ring of fixed size: Window.Bytes is its
-// bound, whatever comes. Snapshot and Restore carry it over a restart.
+// bound, whatever comes. Window.Save and Window.Load carry it over a restart.
 //
 // # Cost
 //
