@@ -92,7 +92,7 @@ type Config struct {
 	Assertions    int      `toml:"assertions" unit:"keys" help:"for how many of the highest ranked keys NIP-85 assertions are published; 0: none"`
 	Feeds         bool     `toml:"feeds" unit:"true or false" help:"rank notes and answer at /f/, /v1/feeds, by search keys and by jobs; needs graph"`
 	FeedsAge      Duration `toml:"feeds_age" unit:"time" help:"the oldest note that feeds rank; what a feed itself declares may be less; every note costs about 250 bytes of memory"`
-	FeedsZaps     bool     `toml:"feeds_zaps" unit:"true or false" help:"count zaps: the lightning address in the profile of whoever is zapped is asked which key signs receipts"`
+	FeedsZaps     bool     `toml:"feeds_zaps" unit:"true or false" help:"count zaps: the lightning address in the profile of whoever is zapped is asked, over the network, which key signs receipts; false: no zap counts"`
 	FeedsCompat   bool     `toml:"feeds_compat_software" unit:"true or false" help:"let NIP-11 of /f/ name another project's software, the only one whose order some clients keep; the description says so"`
 	DVMRelays     []string `toml:"dvm_relays" unit:"ws:// or wss:// URLs" help:"where else feeds are announced and jobs for them (NIP-90) are heard and answered; empty: here only"`
 	MaxNegentropy int      `toml:"max_negentropy" reload:"yes" unit:"events" help:"most events of a filter that NEG-OPEN (NIP-77) may name and that is not kept ready; 0: no negentropy at all"`
@@ -165,7 +165,6 @@ func defaults() Config {
 		Assertions:    1000,
 		Feeds:         true,
 		FeedsAge:      Duration{30 * 24 * time.Hour},
-		FeedsZaps:     true,
 		MaxNegentropy: 200_000,
 		Compression:   true,
 		Bring:         true,
