@@ -4,7 +4,7 @@
 # make fuzz   each fuzz target for a minute (FUZZTIME=10s for less)
 # make bench  the benchmarks of BENCHMARKS.md, beside other relays
 # make build  bin/agora
-# make models the built-in rankers again, to the byte: some minutes, and Python 3.11
+# make models the built-in rankers again: some minutes, and Python 3.11
 
 GO   ?= go
 TAGS := libsecp256k1
@@ -119,7 +119,7 @@ tools:
 clean:
 	rm -rf bin
 
-# one thread and one kind of kernels: the same bytes everywhere
+# one thread and one kind of kernels, for the sake of the same bytes
 KIT := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=HASWELL ../../bin/kit/bin/python -B -m agora_kit
 
 models:

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -165,12 +166,12 @@ func (r *replay) between(reader, who int32, mine []float32, like map[int32]float
 		p.LastAt, p.LikesOf = s.last, s.all
 	}
 	sum := 0.0
-	for who2, weight := range like {
-		if s := r.pairs[[2]int32{who2, who}]; s != nil {
-			sum += weight * float64(s.all)
+	for _, other := range slices.Sorted(maps.Keys(like)) { // in one order, so that the sum is one to the last bit
+		if s := r.pairs[[2]int32{other, who}]; s != nil {
+			sum += like[other] * float64(s.all)
 		}
 	}
-	p.Interest = float32(math.Round(sum/(1+sum)*1e5) / 1e5) // the map's order is not to show
+	p.Interest = float32(math.Round(sum/(1+sum)*1e5) / 1e5)
 	return &p
 }
 

@@ -28,7 +28,7 @@ func small(t testing.TB, seed uint64) *crowd.Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := crowd.Make(crowd.Config{Seed: seed, Days: 4, Authors: 400, Listed: 40, Bare: 10, Spam: 10, Ring: 20}, real)
+	log, err := crowd.Make(crowd.Config{Seed: seed, Days: 4, Authors: 300, Listed: 20, Bare: 10, Spam: 10, Ring: 20}, real)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestNoFactMovesWhenLaterEventsAreAdded(t *testing.T) {
 	}
 	seen := 0
 	err = each(log, s, 0.7, 1, func(r *replay, m moment, pool []int32) error {
-		if seen++; seen > 4 {
+		if seen++; seen > 3 {
 			return nil
 		}
 		cut := *log
@@ -74,7 +74,7 @@ func TestNoFactMovesWhenLaterEventsAreAdded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if seen < 4 {
+	if seen < 3 {
 		t.Fatalf("only %d moments", seen)
 	}
 }
@@ -143,15 +143,15 @@ func TestARankerAndItsReverseAreTold(t *testing.T) {
 
 func TestARingMovesRawCountsAndNotProof(t *testing.T) {
 	log := small(t, 3)
-	raw, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"count.likes"}, Contestant{Slug: "raw"}, 5)
+	raw, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"count.likes"}, Contestant{Slug: "raw"}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proof, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"proof.trust"}, Contestant{Slug: "proof"}, 5)
+	proof, err := VoteRing(t.Context(), log, Settings{Pool: 100}, formula{"proof.trust"}, Contestant{Slug: "proof"}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if raw.Moments < 5 || raw.Worst == 0 {
+	if raw.Moments < 2 || raw.Worst == 0 {
 		t.Errorf("the ring moved nothing in a ranking by raw counts: %+v", raw)
 	}
 	if proof.Worst != 0 || proof.Together != 0 || proof.Friends == 0 {
