@@ -186,8 +186,8 @@ func (g *Graph) rerank(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if err := g.changed(ctx, l.version); err != nil {
-			return nil
+		if err := g.changed(ctx, l.version); err != nil { // only ctx's own
+			return nil //nolint:nilerr // the end of ctx is no failure
 		}
 	}
 }

@@ -182,7 +182,7 @@ func TestGraphEqualsThePlainModelUnderRandomChanges(t *testing.T) {
 
 func TestForgottenKeysLeaveNoMemoryBehind(t *testing.T) {
 	w := newWeb()
-	author := key(sha256.Sum256([]byte("author")))
+	author := sha256.Sum256([]byte("author"))
 	for i := range 1000 { // one list after another, each of a hundred keys never seen before
 		s := statement{stamp: stamp{id: sha256.Sum256(fmt.Append(nil, i)), created: int64(i)}, author: author, kind: kindFollows}
 		for j := range 100 {

@@ -232,7 +232,7 @@ func (d *Dialer) Websocket(ctx context.Context, rawURL string, most int64) (*web
 		},
 	}
 	for redirects := 0; ; redirects++ {
-		conn, res, err := ws.DialContext(ctx, at.String(), nil)
+		conn, res, err := ws.DialContext(ctx, at.String(), nil) //nolint:bodyclose // gorilla hands out a body that is read already
 		if err == nil {
 			conn.SetReadLimit(d.cfg.MaxMessage)
 			return conn, nil

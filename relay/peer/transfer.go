@@ -222,7 +222,7 @@ func (u *uploads) await(ctx context.Context) error {
 	}
 	s, ours := u.open[one.m.ID]
 	if one.bad != nil || one.m.Label != "OK" || !ours {
-		return nil
+		return nil //nolint:nilerr // what is no answer to us is passed over
 	}
 	why := prefix(one.m.Text)
 	if !one.m.OK && s.tries < maxRetries && (why == "rate-limited" || why == "auth-required" && !u.e.r.authed && u.e.r.awaitAuth(ctx, openWait)) {

@@ -161,7 +161,7 @@ func open(dir string, log source, cfg Config) (*Index, error) {
 		return nil, fmt.Errorf("open search index %s: %w", ix.dir, err)
 	}
 	if err := ix.load(); err != nil {
-		ix.env.Close()
+		_ = ix.env.Close() // the first error tells more
 		return nil, fmt.Errorf("open search index %s: %w", ix.dir, err)
 	}
 	return ix, nil
@@ -191,7 +191,7 @@ func (ix *Index) openEnv() error {
 		_, err = env.ReaderCheck()
 	}
 	if err != nil {
-		env.Close()
+		_ = env.Close() // the first error tells more
 		return err
 	}
 	ix.env = env

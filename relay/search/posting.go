@@ -130,13 +130,6 @@ func (m bitmap) has(doc uint32) bool {
 	return int(i) < len(m) && m[i]&(1<<(doc&63)) != 0
 }
 
-func (m *bitmap) set(doc uint32) {
-	for int(doc>>6) >= len(*m) {
-		*m = append(*m, 0)
-	}
-	(*m)[doc>>6] |= 1 << (doc & 63)
-}
-
 func (m bitmap) count() (n uint32) {
 	for _, w := range m {
 		n += uint32(bits.OnesCount64(w))

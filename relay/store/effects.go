@@ -48,7 +48,7 @@ func (w *writer) delete(ev *nostr.Event, p *parsed) error {
 func (w *writer) deleteID(hexID string, p *parsed) error {
 	id, err := ParseID(hexID)
 	if err != nil {
-		return nil // a malformed tag asks for nothing
+		return nil //nolint:nilerr // a malformed tag asks for nothing
 	}
 	pos, err := w.pos(id)
 	if err != nil {

@@ -241,7 +241,7 @@ func (st *sets) run(ctx context.Context) error {
 		}
 		err = st.s.do(ctx, func(*writer) error { return nil })
 		if err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)) {
-			return nil
+			return nil //nolint:nilerr // the end is no failure
 		}
 		if err != nil {
 			return fmt.Errorf("build the sets: %w", err)

@@ -144,7 +144,7 @@ func (s *Store) openEnv() error {
 		_, err = env.ReaderCheck() // slots of processes that died
 	}
 	if err != nil {
-		env.Close()
+		_ = env.Close() // the first error tells more
 		return err
 	}
 	s.env = env
