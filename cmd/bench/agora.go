@@ -11,8 +11,8 @@ import (
 
 // The two shapes in which our own relay is measured.
 var (
-	bareFlags = []string{"--search=false", "--graph=false", "--assertions=0", "--bring=false"}
-	fullFlags = []string{"--assertions=0"} // word index and graph as they are by default; nothing is published by the relay itself
+	bareFlags = []string{"--search=false", "--graph=false", "--feeds=false", "--spam-mode=pass", "--assertions=0", "--bring=false"}
+	fullFlags = []string{"--feeds=false", "--spam-mode=pass", "--assertions=0"} // word index and graph as they are by default; nothing is published by the relay itself
 )
 
 // openFlags let one address hold every connection of the benchmark: they bound

@@ -92,7 +92,9 @@ func (l *large) serve(ctx context.Context, b *bench, dir string, p plan) (err er
 	if _, err = settle(ctx, s.PID, 5*time.Minute); err != nil {
 		return err
 	}
-	if err = pause(ctx, 3*time.Second); err != nil {
+	// What the start needed goes back to the system after the first quiet ten
+	// seconds, which the relay looks for every ten seconds.
+	if err = pause(ctx, 30*time.Second); err != nil {
 		return err
 	}
 	if l.RSSAnon, err = rssAnonOf(s.PID); err != nil {
