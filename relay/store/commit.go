@@ -174,7 +174,6 @@ type writer struct {
 	txn     *lmdb.Txn
 	head    Pos
 	results []Result
-	errs    []error
 	notes   []note // what the sets must learn in the same commit
 	cleared bool   // a bulk removal ended or began: reload vanishing
 }
@@ -234,7 +233,7 @@ func (w *writer) fail(r request, err error) error {
 
 // try runs the batch in one transaction and, when it is durable, answers.
 func (w *writer) try(batch []request) error {
-	w.results, w.errs, w.notes, w.cleared = w.results[:0], w.errs[:0], w.notes[:0], false
+	w.results, w.notes, w.cleared = w.results[:0], w.notes[:0], false
 	err := w.s.env.UpdateLocked(func(txn *lmdb.Txn) error {
 		txn.RawRead = true
 		w.txn, w.head = txn, Pos(w.s.head.Load())

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
 	"github.com/nbd-wtf/go-nostr"
@@ -60,7 +59,7 @@ func (w *writer) deleteID(hexID string, p *parsed) error {
 			return err
 		}
 		own := rec.PubKey() == p.pubkey
-		toMe := rec.kind == 1059 && rec.HasTag('p', nostrHex(p.pubkey))
+		toMe := rec.kind == 1059 && rec.HasTag('p', ID(p.pubkey).String())
 		if rec.kind == 5 || rec.kind == 62 || !own && !toMe {
 			return nil
 		}
@@ -96,8 +95,6 @@ func (w *writer) deleteAddress(a string, p *parsed) error {
 	}
 	return w.removeAt(rec.Pos)
 }
-
-func nostrHex(pk [32]byte) string { return ID(pk).String() }
 
 // job is a bulk removal that outlives a restart.
 type job struct {
@@ -263,7 +260,6 @@ func (s *Store) loadVanishing(txn *lmdb.Txn) error {
 		s.vanishing.Store(nil)
 		return nil
 	}
-	m = maps.Clone(m)
 	s.vanishing.Store(&m)
 	return nil
 }

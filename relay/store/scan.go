@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -51,14 +50,7 @@ func (cs *cursors) record(pos Pos) (Record, error) {
 	}
 	binary.BigEndian.PutUint64(cs.key[:], uint64(pos))
 	_, v, err := cur.Get(cs.key[:], nil, lmdb.SetKey)
-	if err != nil {
-		return Record{}, fmt.Errorf("log row %d: %w: %w", pos, errDamaged, err)
-	}
-	c, err := readLog(pos, v)
-	if err != nil || c.Removed != nil {
-		return Record{}, fmt.Errorf("log row %d: %w", pos, errors.Join(err, errDamaged))
-	}
-	return c.Record, nil
+	return asRecord(pos, v, err)
 }
 
 func (cs *cursors) close() {

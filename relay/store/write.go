@@ -412,6 +412,12 @@ func getRecord(txn *lmdb.Txn, t *tables, pos Pos) (Record, error) {
 	var key [8]byte // does not escape: LMDB copies it
 	binary.BigEndian.PutUint64(key[:], uint64(pos))
 	v, err := txn.Get(t.log, key[:])
+	return asRecord(pos, v, err)
+}
+
+// asRecord reads what a look-up gave of a log row that an index says is there:
+// anything but an event is damage.
+func asRecord(pos Pos, v []byte, err error) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("log row %d: %w: %w", pos, errDamaged, err)
 	}
