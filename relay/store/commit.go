@@ -32,7 +32,9 @@ func (s *Store) Append(ctx context.Context, e Entry) (Result, error) {
 }
 
 // do runs fn in a write transaction of the committer and returns after its
-// commit. fn may run twice: when an entry beside it makes the batch fail.
+// commit. fn may run twice: when an entry beside it makes the batch fail. When
+// do returns an error fn may be running still, so what it writes is the
+// caller's only after nil.
 func (s *Store) do(ctx context.Context, fn func(*writer) error) error {
 	_, err := s.wait(ctx, request{fn: fn})
 	return err

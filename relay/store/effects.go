@@ -129,12 +129,13 @@ func (w *writer) beginVanish(p *parsed) error {
 // bulk is how many rows one commit of a job removes.
 const bulk = 1000
 
-// runJobs works off one slice of the oldest job; more says whether any is left.
-func (s *Store) runJobs(ctx context.Context) (more bool, err error) {
+// runJobs works off one slice of the oldest job; it says whether any is left.
+func (s *Store) runJobs(ctx context.Context) (bool, error) {
 	if s.vanishing.Load() == nil {
 		return false, nil // an idle relay commits nothing
 	}
-	err = s.do(ctx, func(w *writer) error {
+	more := false // the committer's until do returns nil
+	err := s.do(ctx, func(w *writer) error {
 		key, j, err := w.firstJob()
 		if key == nil || err != nil {
 			more = false
@@ -148,7 +149,10 @@ func (s *Store) runJobs(ctx context.Context) (more bool, err error) {
 		w.cleared = true
 		return w.txn.Del(s.t.job, key, nil)
 	})
-	return more, err
+	if err != nil {
+		return false, err
+	}
+	return more, nil
 }
 
 func (w *writer) firstJob() (key []byte, j job, err error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"agora/relay/wire"
 
@@ -85,5 +86,36 @@ func TestWhatVanishesIsRefusedBeforeItIsRemovedAndNewMailIsSeenAtOnce(t *testing
 	}
 	if want := []string{fmt.Sprintf("%064x", 5)}; !slices.Equal(mail, want) {
 		t.Errorf("wrapped messages %v are visible, want the new one alone", mail)
+	}
+}
+
+// The race detector judges: a job that its caller no longer waits for writes
+// nothing that the caller reads.
+func TestASweepThatIsCalledOffLeavesItsJobToTheCommitter(t *testing.T) {
+	s := commitsOnly(t)
+	for _, ev := range []*nostr.Event{testEvent(1, 1, 500, 1), testEvent(2, 1, 600, 62, nostr.Tag{"relay", "ALL_RELAYS"})} {
+		if out := outcomeOf(t, s, ev); out != Stored {
+			t.Fatalf("kind %d: %v", ev.Kind, out)
+		}
+	}
+	busy, held := make(chan struct{}), make(chan error, 1)
+	go func() {
+		held <- s.do(t.Context(), func(*writer) error {
+			close(busy)
+			time.Sleep(50 * time.Millisecond) // no channel: that would order the two for the detector
+			return nil
+		})
+	}()
+	<-busy
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if more, err := s.runJobs(ctx); more || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("called off: more %v, %v", more, err)
+	}
+	if err := <-held; err != nil {
+		t.Error(err)
+	}
+	if more, err := s.runJobs(t.Context()); err != nil || !more && s.Sweeping() {
+		t.Errorf("afterwards: more %v, %v", more, err)
 	}
 }
