@@ -1,5 +1,5 @@
 # make run    build and serve on ws://127.0.0.1:7447, data in ./data
-# make test   every test, with the race detector
+# make test   every test, with the race detector, and the web client in a browser
 # make check  gofmt, vet, staticcheck, golangci-lint, govulncheck
 # make fuzz   each fuzz target for a minute (FUZZTIME=10s for less)
 # make bench  the benchmarks of BENCHMARKS.md, beside other relays
@@ -32,7 +32,7 @@ build: tools
 	@echo "building bin/agora (the first time also fetches and compiles what it needs: some minutes)"
 	@$(GO) build -tags $(TAGS) -o bin/agora ./cmd/agora
 
-test: test-go test-node test-webgpu
+test: test-go test-node test-web test-webgpu
 
 test-go: tools onnxruntime
 	$(GO) test -race -tags $(TAGS) -timeout 30m $(PKGS)
@@ -41,7 +41,7 @@ test-go: tools onnxruntime
 test-node: build
 	@if [ -f test/nostr-tools/package.json ]; then \
 		echo "nostr-tools against bin/agora"; \
-		cd test/nostr-tools && npm ci --no-audit --no-fund && npm test; \
+		cd test/nostr-tools && npm ci --ignore-scripts --no-audit --no-fund && npm test; \
 	fi
 	@echo "proofs of personhood in Semaphore's own JavaScript library"
 	@cd test/semaphore && npm ci --ignore-scripts --no-audit --no-fund && npm test
@@ -57,7 +57,7 @@ test-webgpu: tools onnxruntime
 
 # the web client in Debian's chromium, against bin/agora with the real events; screenshots go to test/web/shots
 test-web: tools web build
-	@./.ci/tools chromium
+	@[ -n "$$CHROMIUM" ] || ./.ci/tools chromium
 	@echo "the web client against bin/agora"
 	@cd web && npm test
 	@cd test/web && npm ci --ignore-scripts && npm test

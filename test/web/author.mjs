@@ -20,7 +20,7 @@ export function newAuthor(socket) {
 function send(socket, event) {
   return new Promise((resolve, reject) => {
     const ws = new WebSocket(socket)
-    const late = setTimeout(() => reject(new Error('no OK within ten seconds')), 10_000)
+    const late = setTimeout(() => reject(new Error('no OK within a minute')), 60_000)
     ws.on('open', () => ws.send(JSON.stringify(['EVENT', event])))
     ws.on('error', reject)
     ws.on('message', data => {

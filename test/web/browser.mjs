@@ -27,6 +27,6 @@ export async function open(browser, options = {}) {
   page.on('pageerror', error => complaints.push(`thrown: ${error.stack}`))
   page.on('request', r => asked.push(r.url()))
   page.on('websocket', s => asked.push(s.url()))
-  page.setDefaultTimeout(20_000)
+  page.setDefaultTimeout(60_000) // ms; only a page that hangs takes so long, a busy machine included
   return { page, context, complaints, asked }
 }
