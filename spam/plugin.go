@@ -110,17 +110,24 @@ func (p *Plugin) once(ctx context.Context) error {
 	p.mu.Lock()
 	p.in = nil
 	p.mu.Unlock()
+	stop() // what we do not read any more may never end by itself
 	return errors.Join(read, in.Close(), cmd.Wait())
 }
 
-// read hands answers to those who wait.
+// read hands answers to those who wait. Of lines that are none the log hears
+// once a second.
 func (p *Plugin) read(out io.Reader) error {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(make([]byte, 0, 64<<10), pluginLine)
+	var told time.Time
+	bad := 0 // lines since then
 	for lines.Scan() {
 		var a pluginAnswer
 		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
-			p.log.Warn("write-policy plugin: this line is no answer", "line", string(lines.Bytes()[:min(200, len(lines.Bytes()))]))
+			if bad++; time.Since(told) >= pluginPause {
+				p.log.Warn("write-policy plugin: this line is no answer", "line", string(lines.Bytes()[:min(200, len(lines.Bytes()))]), "lines", bad)
+				told, bad = time.Now(), 0
+			}
 			continue
 		}
 		p.mu.Lock()

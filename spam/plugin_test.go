@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +37,18 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "deaf":
 		time.Sleep(time.Minute)
+	case "flood": // one line without an end, and deaf
+		for line := make([]byte, 1<<20); ; {
+			if _, err := os.Stdout.Write(line); err != nil {
+				return
+			}
+		}
+	case "babble": // answers nobody asked for, and lines that are none
+		for {
+			if _, err := fmt.Println("{]\n{\"id\":\"\",\"action\":\"accept\"}\nnull"); err != nil {
+				return
+			}
+		}
 	case "policy":
 		pretend()
 	}
@@ -146,6 +160,63 @@ func TestPluginThatDoesNotReadIsStopped(t *testing.T) {
 	if failed != 20 {
 		t.Errorf("%d of 20 failed", failed)
 	}
+}
+
+// A line without an end must not be kept, and the program that writes it must
+// be ended though it listens to nothing.
+func TestPluginThatWritesWithoutEndIsEndedAndStartedAgain(t *testing.T) {
+	p := startPlugin(t, "flood", time.Second)
+	p.mu.Lock()
+	first := p.in
+	p.mu.Unlock()
+	for range 3000 {
+		p.mu.Lock()
+		again := p.in != nil && p.in != first
+		p.mu.Unlock()
+		if again {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("it was never ended")
+}
+
+func TestPluginThatBabblesIsNotWrittenToTheLogLineByLine(t *testing.T) {
+	t.Setenv("SPAM_TEST_PLUGIN", "babble")
+	var log countingWriter
+	p, err := NewPlugin([]string{os.Args[0]}, 300*time.Millisecond, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1) // Run's last word
+	go func() { ended <- p.Run(ctx) }()
+	running(t, p)
+	begin := time.Now()
+	for range 3000 {
+		if log.lines.Load() > 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for i := range 3 {
+		if _, err := p.Rule(t.Context(), note(i, "good"), admit.Peer{}); err == nil {
+			t.Error("babble let it through")
+		}
+	}
+	stop()
+	<-ended
+	if most := 5 + int64(time.Since(begin)/time.Second); log.lines.Load() > most {
+		t.Errorf("%d lines were logged", log.lines.Load())
+	}
+}
+
+// countingWriter counts writes: slog makes one for each line.
+type countingWriter struct{ lines atomic.Int64 }
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	c.lines.Add(1)
+	return len(p), nil
 }
 
 func TestPluginThatDiesIsStartedAgain(t *testing.T) {
