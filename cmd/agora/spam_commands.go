@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,50 +79,88 @@ func runSpamScore(_ context.Context, cmd *cli.Command) error {
 		defer file.Close()
 		in = file
 	}
-	return scoreLines(judge, in, cmd.Root().Writer)
+	bad, err := scoreLines(judge, in, cmd.Root().Writer)
+	if bad > 0 {
+		fmt.Fprintf(cmd.Root().ErrWriter, "%d lines could not be judged: each has its error in its place\n", bad)
+	}
+	return err
 }
 
-func scoreLines(judge *spam.Classifier, in io.Reader, to io.Writer) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 0, 64<<10), longestLine)
+// scoreLines answers each line in its order, one line for one: a line that
+// cannot be judged gets {"error":…} and holds up no other.
+func scoreLines(judge *spam.Classifier, in io.Reader, to io.Writer) (bad int, err error) {
+	lines := bufio.NewReaderSize(in, 64<<10)
 	out := bufio.NewWriter(to)
 	encode := json.NewEncoder(out)
+	encode.SetEscapeHTML(false)
 	window := spam.NewWindow()
-	for n := 1; lines.Scan(); n++ {
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
+	for n := 1; ; n++ {
+		line, err := boundedLine(lines)
+		if errors.Is(err, io.EOF) {
+			return bad, out.Flush()
 		}
-		answer, err := scoreLine(judge, window, lines.Bytes())
+		if err != nil && !errors.Is(err, errLongLine) {
+			return bad, errors.Join(out.Flush(), err)
+		}
+		var answer any
+		if err == nil {
+			answer, err = scoreLine(judge, window, line)
+		}
 		if err != nil {
-			return errors.Join(usagef("line %d: %w", n, err), out.Flush())
+			bad++
+			answer = map[string]any{"line": n, "error": err.Error()}
 		}
 		if err := encode.Encode(answer); err != nil {
-			return err
+			return bad, err
+		}
+		if lines.Buffered() == 0 { // who asks line by line waits for this one
+			if err := out.Flush(); err != nil {
+				return bad, err
+			}
 		}
 	}
-	return errors.Join(lines.Err(), out.Flush())
+}
+
+var errLongLine = fmt.Errorf("the line is longer than %d MiB", longestLine>>20)
+
+// boundedLine reads one line. Of one that is too long only the end is sought.
+func boundedLine(r *bufio.Reader) (line []byte, err error) {
+	for long := false; ; {
+		part, err := r.ReadSlice('\n')
+		if long = long || len(line)+len(part) > longestLine; long {
+			line = line[:0]
+		} else {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case long && (err == nil || errors.Is(err, io.EOF)):
+			return nil, errLongLine
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return line, nil
+		}
+		return line, err
+	}
 }
 
 func scoreLine(judge *spam.Classifier, window *spam.Window, line []byte) (spamAnswer, error) {
-	var in struct {
-		Text *string `json:"text"`
-		nostr.Event
-	}
 	var text struct {
 		Text *string `json:"text"`
 	}
 	if err := json.Unmarshal(line, &text); err != nil {
-		return spamAnswer{}, fmt.Errorf("this is no JSON: %w", err)
+		return spamAnswer{}, fmt.Errorf(`want {"text":…} or an event: %w`, err)
 	}
 	if text.Text != nil {
 		v := judge.Text(*text.Text)
 		return answerOf("", &v), nil
 	}
-	if err := in.Event.UnmarshalJSON(line); err != nil || in.PubKey == "" {
+	var ev nostr.Event
+	if err := ev.UnmarshalJSON(line); err != nil || ev.PubKey == "" {
 		return spamAnswer{}, errors.New(`want {"text":…} or an event`)
 	}
-	v := judge.Event(&in.Event, spam.Scene{Window: window, Who: spam.Standing{Hops: -1}, Now: int64(in.CreatedAt)})
-	return answerOf(in.ID, &v), nil
+	v := judge.Event(&ev, spam.Scene{Window: window, Who: spam.Standing{Hops: -1}, Now: int64(ev.CreatedAt)})
+	return answerOf(ev.ID, &v), nil
 }
 
 func runSpamExplain(ctx context.Context, cmd *cli.Command) error {

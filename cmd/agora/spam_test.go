@@ -209,17 +209,39 @@ func TestScoreAnswersEachLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	in := `{"text":"` + hamText + `"}` + "\n\n" + `{"text":""}` + "\n" + ev.String() + "\n"
-	if err := scoreLines(judge, strings.NewReader(in), &out); err != nil {
-		t.Fatal(err)
+	in := `{"text":"` + hamText + `"}` + "\n" + `{"text":""}` + "\n" + ev.String() // the last line has no end
+	if bad, err := scoreLines(judge, strings.NewReader(in), &out); err != nil || bad != 0 {
+		t.Fatal(bad, err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 3 || !strings.Contains(lines[2], ev.ID) || !strings.Contains(lines[2], `"sure":true`) || strings.Contains(lines[0], `"suspect":true`) {
 		t.Errorf("%s", out.String())
 	}
-	for _, bad := range []string{"x", "{}", `{"text":1}`} {
-		if err := scoreLines(judge, strings.NewReader(bad), io.Discard); err == nil {
-			t.Errorf("%s was taken", bad)
+}
+
+func TestScoreAnswersABadLineInItsPlaceAndGoesOn(t *testing.T) {
+	judge, err := spamModel("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := `{"text":"` + hamText + `"}`
+	long := `{"text":"` + strings.Repeat("x", longestLine) + `"}`
+	bad := []string{"x", "{}", `{"text":1}`, `{"text":"cut`, "null", "[]", "7", long, `{"content":"no key"}`, "\xff\xfe", `{"id":"a","pubkey":7}`, ""}
+	var in strings.Builder
+	for _, line := range bad {
+		in.WriteString(line + "\n" + good + "\n")
+	}
+	var out strings.Builder
+	if n, err := scoreLines(judge, strings.NewReader(in.String()), &out); err != nil || n != len(bad) {
+		t.Errorf("the end: %d bad, %v", n, err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 2*len(bad) {
+		t.Fatalf("%d answers to %d lines", len(lines), 2*len(bad))
+	}
+	for i, line := range lines {
+		if strings.Contains(line, `"error":`) != (i%2 == 0) || strings.Contains(line, `"spam":`) == (i%2 == 0) {
+			t.Errorf("line %d: %s", i+1, line)
 		}
 	}
 }
