@@ -33,6 +33,8 @@ var rooms = map[string][]string{
 	"ranker/onnx":          {"ranker", "ranker/feature"},
 	"ranker/builtin":       {"ranker", "ranker/feature"},
 	"personhood":           {"relay/admit", "personhood/semaphore", "personhood/poll"},
+	"personhood/enrol":     {"personhood", "personhood/semaphore"},
+	"personhood/host":      {"personhood", "personhood/enrol", "personhood/semaphore"},
 	"personhood/semaphore": {},
 	"personhood/poll":      {"personhood/semaphore"},
 	"spam":                 {"relay/admit"},

@@ -77,6 +77,16 @@ func NewGate(cfg Config) (*Gate, error) {
 	return g, nil
 }
 
+// Forget makes the gate read a group's root log again: whoever publishes a root
+// calls it, so that the root counts at once.
+func (g *Gate) Forget(group Address) { g.roots.forget(group) }
+
+// Published reports with nil that a group has published a root which counts
+// now; an *Invalid says why it does not.
+func (g *Gate) Published(ctx context.Context, group Address, root semaphore.Element) error {
+	return g.published(ctx, group, root, time.Now())
+}
+
 // Rule implements admit.Gate: what the event says first, then its nullifier,
 // its root, and last the proof, which costs a thousand times the rest.
 func (g *Gate) Rule(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {

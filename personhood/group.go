@@ -278,3 +278,35 @@ func (s Snapshot) Next(m *Members, at nostr.Timestamp) Snapshot {
 	n.Members = sha256.Sum256(m.File())
 	return n
 }
+
+// Clone is a copy that may be changed.
+func (m *Members) Clone() *Members { return &Members{m.tree.Clone()} }
+
+// AddAll lets many in at once, each a new member. It hashes each node once.
+func (m *Members) AddAll(commitments []semaphore.Element) error {
+	if m.tree.Size()+len(commitments) > MaxMembers {
+		return invalid("group is full")
+	}
+	return m.tree.InsertMany(commitments)
+}
+
+// RemoveAt sets a leaf to zero.
+func (m *Members) RemoveAt(leaf int) error { return m.tree.Remove(leaf) }
+
+// Nodes are the nodes of one level of the tree, in order: above blocks of
+// BlockSize leaves. Who has them and the members need hash one block and what
+// is above the nodes to find one's own way; that it leads to the group's root
+// shows that they were right.
+func (m *Members) Nodes() []byte {
+	var file []byte
+	for _, node := range m.tree.Level(blockLevel) {
+		b := node.Bytes()
+		file = append(file, b[:]...)
+	}
+	return file
+}
+
+const blockLevel = 8
+
+// BlockSize is how many leaves are below one of Nodes.
+const BlockSize = 1 << blockLevel

@@ -145,3 +145,10 @@ func (r *roots) check(ctx context.Context, group Address, root semaphore.Element
 	}
 	return nil
 }
+
+// forget lets a group's root log be read again.
+func (r *roots) forget(group Address) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, group)
+}

@@ -121,7 +121,7 @@ func TestForwardedAddressesCountFromTrustedProxiesOnly(t *testing.T) {
 		{"10.0.0.1:5", http.Header{"Forwarded": {`for=1.1.1.1, For="[2001:db8::7]:99"`}}, "2001:db8::7"},
 		{"10.0.0.1:5", http.Header{"Forwarded": {`for=_hidden`}}, "10.0.0.1"},
 	} {
-		if got := r.clientIP(&http.Request{RemoteAddr: c.remote, Header: c.header}); got.String() != c.want {
+		if got := r.ClientIP(&http.Request{RemoteAddr: c.remote, Header: c.header}); got.String() != c.want {
 			t.Errorf("%s %v: %s, want %s", c.remote, c.header, got, c.want)
 		}
 	}

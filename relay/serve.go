@@ -31,7 +31,7 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.NotFound(w, req)
 		return
 	}
-	ip := r.clientIP(req)
+	ip := r.ClientIP(req)
 	if direct := addrOf(req.RemoteAddr); ip != direct {
 		req.RemoteAddr = netip.AddrPortFrom(ip, 0).String() // for the handlers below
 	}
@@ -63,9 +63,9 @@ func mediaType(req *http.Request) string {
 	return strings.TrimSpace(strings.ToLower(t))
 }
 
-// clientIP is the address of the client: the nearest one that is no trusted
+// ClientIP is the address of the client: the nearest one that is no trusted
 // proxy of ours.
-func (r *Relay) clientIP(req *http.Request) netip.Addr {
+func (r *Relay) ClientIP(req *http.Request) netip.Addr {
 	ip := addrOf(req.RemoteAddr)
 	for _, hop := range slices.Backward(forwardedFor(req.Header)) {
 		if !within(r.cfg.TrustedProxies, ip) {

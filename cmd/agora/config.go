@@ -103,6 +103,8 @@ type Config struct {
 	AllowPrivate  []string `toml:"dial_private" unit:"CIDR networks" help:"private networks that outgoing connections may reach; empty: none"`
 
 	PersonGroups []string `toml:"person_groups" group:"People, not keys" unit:"32191:key:name" help:"groups whose members count as people in reactions, reports and reviews; a poll names its own group; empty: none"`
+	Groups       []string `toml:"groups" unit:"rules" help:"groups of people that this relay keeps: \"town source=invite quota=3\"; each takes members by one source (invite, labels, semaphore, worldid3, worldid4; see README) and they count as people here; empty: none"`
+	GroupBatch   Duration `toml:"group_batch" unit:"time" help:"how often a group's new root is published; who joins in between hides among the others who do"`
 	PersonKinds  []int    `toml:"person_kinds" unit:"kinds" help:"kinds that are taken only with a proof of personhood"`
 	PersonGrace  Duration `toml:"person_grace" unit:"duration" help:"how long a group's root counts after the next was published; at most 24h"`
 }
@@ -154,6 +156,7 @@ func defaults() Config {
 		ModelTime: Duration{250 * time.Millisecond},
 
 		PersonGrace: Duration{time.Hour},
+		GroupBatch:  Duration{time.Hour},
 
 		SpamMode:        "measure",
 		WritePolicyTime: Duration{time.Second},

@@ -65,16 +65,18 @@ func (c *core) openRelay(more func(*core) (relay.Parts, error)) (err error) {
 	if err != nil {
 		return usage(err)
 	}
+	if c.people, err = openPeople(c.cfg, c.secret, c.store, c.metrics); err != nil {
+		return err
+	}
 	var parts relay.Parts
 	if more != nil {
 		if parts, err = more(c); err != nil {
 			return err
 		}
 	}
-	if c.people, err = openPeople(c.cfg, c.store, c.metrics); err != nil {
-		return err
-	}
-	parts.Gates = append(parts.Gates, c.people.relayGate())
+	// The person gate comes first: an event with a proof that reaches the gates
+	// after it has been proven, which the spam gate relies on.
+	parts.Gates = append([]relay.Gate{c.people.relayGate()}, parts.Gates...)
 	parts.Log, parts.Manage = c.store, c.manage
 	settings, err := c.relayConfig()
 	if err != nil {

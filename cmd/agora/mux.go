@@ -20,6 +20,7 @@ type doors struct {
 	feeds   http.Handler // /v1/feeds…, /v1/why/, /xrpc/, /.well-known/did.json, /openapi.json
 	market  http.Handler // /v1/rankers…, /v1/models/
 	spam    http.Handler // /v1/spam/{id}
+	groups  http.Handler // /v1/groups…, /v1/members/
 	metrics http.Handler // /metrics
 	health  http.Handler // /healthz
 }
@@ -41,6 +42,9 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	handle(m, "/v1/spam/{id}", d.spam)
 	for _, path := range []string{"/v1/feeds", "/v1/feeds/", "/v1/why/", "/xrpc/", "/.well-known/did.json", "/openapi.json"} {
 		handle(m, path, d.feeds)
+	}
+	for _, path := range []string{"/v1/groups", "/v1/groups/", "/v1/members/"} {
+		handle(m, path, d.groups)
 	}
 	for _, path := range []string{"/v1/rankers", "/v1/rankers/", "/v1/models/"} {
 		handle(m, path, d.market)

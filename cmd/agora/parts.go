@@ -32,6 +32,7 @@ type parts struct {
 	graph  *graph.Graph
 	feeds  *feedsPart
 	spam   *spamPart
+	groups *groupsPart
 	doors  doors
 }
 
@@ -51,6 +52,9 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 		}
 	}
 	if s.parts.spam, err = s.openSpam(c); err != nil {
+		return relay.Parts{}, errors.Join(err, s.parts.close())
+	}
+	if s.parts.groups, err = s.openGroups(c); err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
 	if err := s.openDoors(c); err != nil {
@@ -158,6 +162,7 @@ func (s *server) openDoors(c *core) error {
 		}
 	}
 	d.spam = &spamDoor{part: s.parts.spam, core: c}
+	d.groups = s.parts.groups.doors.Handler()
 	c.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), storeGauges(c.store))
 	d.metrics = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
 	d.health = http.HandlerFunc(s.health)
@@ -192,6 +197,9 @@ func (p *parts) Run(ctx context.Context) error {
 	}
 	if p.spam != nil {
 		g.Go(func() error { return p.spam.Run(ctx) })
+	}
+	if p.groups != nil {
+		g.Go(func() error { return p.groups.Run(ctx) })
 	}
 	if p.graph != nil {
 		g.Go(func() error { return p.graph.Run(ctx) })

@@ -22,11 +22,14 @@ type people struct {
 
 // openPeople belongs to the core and not to a serving relay's parts: an import
 // must spend nullifiers too.
-func openPeople(cfg Config, s *store.Store, metrics prometheus.Registerer) (*people, error) {
+func openPeople(cfg Config, key secret, s *store.Store, metrics prometheus.Registerer) (*people, error) {
 	p := &people{batcher: personhood.NewBatcher()}
-	var err error
+	groups, err := cfg.countedGroups(key)
+	if err != nil {
+		return nil, err
+	}
 	p.gate, err = personhood.NewGate(personhood.Config{
-		Groups: cfg.PersonGroups, Require: cfg.PersonKinds, Grace: cfg.PersonGrace.Duration,
+		Groups: groups, Require: cfg.PersonKinds, Grace: cfg.PersonGrace.Duration,
 		Events: wholeLog{s}, Checker: p.batcher, Spent: s,
 	})
 	metrics.MustRegister(p.counters())

@@ -39,6 +39,15 @@ func NewTree(leaves []Element) (*Tree, error) {
 	return t, t.append(leaves)
 }
 
+// Clone is a tree of its own with the same nodes.
+func (t *Tree) Clone() *Tree {
+	c := &Tree{levels: make([][]Element, len(t.levels))}
+	for i, level := range t.levels {
+		c.levels[i] = slices.Clone(level)
+	}
+	return c
+}
+
 // Size is the number of leaves, removed ones included.
 func (t *Tree) Size() int {
 	if len(t.levels) == 0 {
@@ -81,6 +90,15 @@ func (t *Tree) IndexOf(leaf Element) int {
 		return -1
 	}
 	return slices.Index(t.levels[0], leaf)
+}
+
+// Level are the nodes so many levels above the leaves, a copy; where the tree
+// is not that high, the root alone.
+func (t *Tree) Level(up int) []Element {
+	if len(t.levels) == 0 {
+		return nil
+	}
+	return slices.Clone(t.levels[min(up, t.Depth())])
 }
 
 // Insert adds one leaf.

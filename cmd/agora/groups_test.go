@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"agora/personhood"
+	"agora/personhood/enrol"
+	"agora/personhood/host"
+	"agora/personhood/semaphore"
+	"agora/relay/admit"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// hosting is a relay that keeps a group, and a prover.
+type hosting struct {
+	t      *testing.T
+	s      *server
+	prover *semaphore.Prover
+	slot   uint32
+}
+
+func newHosting(t *testing.T, change func(*Config)) *hosting {
+	t.Helper()
+	h := &hosting{t: t}
+	h.s, _ = startServer(t, func(c *Config) {
+		c.Groups, c.GroupBatch = []string{"town source=invite quota=2"}, Duration{time.Second}
+		if change != nil {
+			change(c)
+		}
+	})
+	var err error
+	if h.prover, err = semaphore.NewProver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.prover.Close(context.Background()) })
+	return h
+}
+
+func (h *hosting) group() *host.Group { return h.s.parts.groups.groups[0] }
+
+// invitation is one of the group's own.
+func (h *hosting) invitation() *enrol.Invitation {
+	h.t.Helper()
+	key, err := h.s.secret.groupKey("town")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var secret [32]byte
+	_, _ = hex.Decode(secret[:], []byte(key))
+	h.slot++
+	inv, err := enrol.NewInvitation(secret, h.s.at.page, h.group().Address(), h.slot, 0, time.Now().Add(time.Hour))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return inv
+}
+
+// join posts the wish of an identity, and gives status and body.
+func (h *hosting) join(id *semaphore.Identity, inv *enrol.Invitation) (int, string) {
+	h.t.Helper()
+	evidence, err := inv.Accept(id.Commitment(), enrol.InviterKey(id, inv.Group))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	j, err := personhood.Join(h.t.Context(), h.prover, id, inv.Group, []byte(evidence))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return h.post("/v1/groups/town/join", host.NewWish(j, evidence))
+}
+
+func (h *hosting) post(path string, body any) (int, string) {
+	h.t.Helper()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	resp, err := http.Post(h.s.at.page+path, "application/json", bytes.NewReader(raw))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// published waits for a root over so many people, and gives the members.
+func (h *hosting) published(people int) *personhood.Members {
+	h.t.Helper()
+	var state host.State
+	wait(h.t, "a root over all who joined", func() bool { state = h.group().State(); return state.People == people })
+	resp, file := fetch(h.t, state.URL)
+	if resp.StatusCode != 200 {
+		h.t.Fatalf("members file: %s", resp.Status)
+	}
+	members, err := personhood.ParseMembers([]byte(file))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return members
+}
+
+// wait polls until something holds.
+func wait(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// say publishes an event as a client's, and gives the answer, "" for OK.
+func (h *hosting) say(ev *nostr.Event) string {
+	h.t.Helper()
+	reply, err := h.s.core.relay.Publish(h.t.Context(), ev, nil, admit.Peer{Origin: admit.Socket})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if reply.OK {
+		return ""
+	}
+	return reply.Reason
+}
+
+func (h *hosting) act(id *semaphore.Identity, members *personhood.Members, ev nostr.Event) *nostr.Event {
+	h.t.Helper()
+	if ev.CreatedAt == 0 {
+		ev.CreatedAt = nostr.Now()
+	}
+	out, err := personhood.Act(h.t.Context(), h.prover, id, h.group().Address(), members, ev, nostr.GeneratePrivateKey())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return out
+}
+
+func TestAPersonJoinsByInvitationAndTheirLikeCounts(t *testing.T) {
+	h := newHosting(t, nil)
+	anna, inv := semaphore.NewIdentity(), h.invitation()
+	if code, text := h.join(anna, inv); code != 200 {
+		t.Fatal(code, text)
+	}
+	if code, text := h.join(anna, inv); code != 200 || !strings.Contains(text, `"already":true`) {
+		t.Errorf("the same wish again: %d %s", code, text)
+	}
+	if code, text := h.join(semaphore.NewIdentity(), inv); code != 409 || !strings.Contains(text, "duplicate: ") {
+		t.Errorf("the invitation for another: %d %s", code, text)
+	}
+	members := h.published(1)
+	note := put(t, h.s, nostr.Event{Kind: 1, Content: "hello"})
+	if text := h.say(h.act(anna, members, nostr.Event{Kind: 7, Content: "+", Tags: nostr.Tags{{"e", note.ID}}})); text != "" {
+		t.Fatal(text)
+	}
+	if _, text := fetch(t, h.s.at.page+"/v1/groups/town/log"); !strings.Contains(text, `"source":"invite","class":"invited"`) || strings.Count(text, "\n") != 1 {
+		t.Errorf("log %q", text)
+	}
+}
