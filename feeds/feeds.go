@@ -141,6 +141,7 @@ type Item struct {
 	Rank    int     // place in the whole ranking, from 1
 	Score   float32 // as the model gave it
 	Reasons []Reason
+	People  feature.People // what people, not keys, did with it by now
 }
 
 // Reason is one feature that weighed in a score.

@@ -259,6 +259,7 @@ func clip16(n int) uint16 { return uint16(min(max(n, 0), math.MaxUint16)) }
 func (c *candidates) fill(i int, from *tally.Counts) {
 	to := &c.counts[i]
 	to.Actors, to.Trust, to.Viewer = from.Actors, from.Trust, from.Viewer
+	to.People = peopleOf(from.People)
 	to.Rate, to.TrustRate = from.Rate, from.TrustRate
 	to.ZapMsat, to.ZapMsatTrust = from.Msat, from.MsatTrust
 	c.proofs[i] = feature.Proof{Actors: from.Proof, Trust: from.ProofTrust, Acted: from.Acted}
@@ -380,6 +381,9 @@ func (f *Feeds) finish(w *wanted, c *candidates) {
 	for i := range c.ids {
 		if c.notes[i] == nil {
 			continue
+		}
+		if n := c.counts[i].Actors[feature.Like]; n > 0 {
+			c.signals[i].Actors = min(float32(c.counts[i].People.Likes)/float32(n), 1)
 		}
 		to := &c.facts.Candidates[kept]
 		*to = feature.Candidate{

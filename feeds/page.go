@@ -290,11 +290,28 @@ func (f *Feeds) cut(ctx context.Context, r *Request, v *viewer, rank *ranking, a
 	if at < len(rank.list) {
 		p.Cursor = rank.cursor(at)
 	}
+	f.people(p.Items)
 	f.served(r, p.Items)
 	if r.Reasons && rank.shown != nil {
 		f.reasons(ctx, rank, p.Items)
 	}
 	return p, nil
+}
+
+// people says of each note what people did with it, apart from keys.
+func (f *Feeds) people(items []Item) {
+	f.cfg.Tally.Read(time.Now().Unix(), func(r *tally.Reader) {
+		for i := range items {
+			id, _ := key(items[i].Event.ID)
+			if n, ok := r.Find(id); ok {
+				items[i].People = peopleOf(r.People(n))
+			}
+		}
+	})
+}
+
+func peopleOf(p [tally.Actions]uint32) feature.People {
+	return feature.People{Likes: p[tally.Like], Dislikes: p[tally.Dislike], Emoji: p[tally.Emoji], Reports: p[tally.Report]}
 }
 
 // readable reads the events that may be shown now.

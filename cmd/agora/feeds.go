@@ -101,6 +101,7 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 			return func(k tally.Key) float32 { return view.Trust(hex.EncodeToString(k[:])) }
 		},
 		Seen: func(ev *nostr.Event) { p.feeds.Seen(ev) }, ZapKey: p.zaps.Key,
+		Person: p.core.people.person, People: p.core.people.classNames(),
 	})
 	if err != nil {
 		return err

@@ -164,7 +164,30 @@ func TestAPersonJoinsByInvitationAndTheirLikeCounts(t *testing.T) {
 	if text := h.say(h.act(anna, members, nostr.Event{Kind: 7, Content: "+", Tags: nostr.Tags{{"e", note.ID}}})); text != "" {
 		t.Fatal(text)
 	}
+	put(t, h.s, nostr.Event{Kind: 7, Content: "+", Tags: nostr.Tags{{"e", note.ID}}}) // a key
+	wait(t, "the person's like", func() bool { likes, _, _ := h.peopleOf(note.ID); return likes == 1 })
 	if _, text := fetch(t, h.s.at.page+"/v1/groups/town/log"); !strings.Contains(text, `"source":"invite","class":"invited"`) || strings.Count(text, "\n") != 1 {
 		t.Errorf("log %q", text)
 	}
+}
+
+// peopleOf is what a page says people did with a note.
+func (h *hosting) peopleOf(note string) (likes, dislikes, reports int) {
+	h.t.Helper()
+	_, text := fetch(h.t, h.s.at.page+"/v1/feeds/latest")
+	var page struct {
+		Items []struct {
+			Event  nostr.Event
+			People struct{ Likes, Dislikes, Reports int }
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &page); err != nil {
+		h.t.Fatal(err, text)
+	}
+	for _, it := range page.Items {
+		if it.Event.ID == note {
+			return it.People.Likes, it.People.Dislikes, it.People.Reports
+		}
+	}
+	return -1, -1, -1
 }

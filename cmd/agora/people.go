@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
+	"strings"
 
+	"agora/feeds/tally"
 	"agora/personhood"
 	"agora/relay"
 	"agora/relay/admit"
@@ -18,16 +21,21 @@ import (
 type people struct {
 	gate    *personhood.Gate
 	batcher *personhood.Batcher
+	store   *store.Store
+	classes []string // addresses of the groups that count, each a class of its own from 1 on
 }
 
 // openPeople belongs to the core and not to a serving relay's parts: an import
 // must spend nullifiers too.
 func openPeople(cfg Config, key secret, s *store.Store, metrics prometheus.Registerer) (*people, error) {
-	p := &people{batcher: personhood.NewBatcher()}
 	groups, err := cfg.countedGroups(key)
 	if err != nil {
 		return nil, err
 	}
+	if len(groups) > tally.Classes {
+		return nil, usagef("person_groups and groups: %d groups count people, at most %d can be told apart", len(groups), tally.Classes)
+	}
+	p := &people{batcher: personhood.NewBatcher(), store: s, classes: groups}
 	p.gate, err = personhood.NewGate(personhood.Config{
 		Groups: groups, Require: cfg.PersonKinds, Grace: cfg.PersonGrace.Duration,
 		Events: wholeLog{s}, Checker: p.batcher, Spent: s,
@@ -54,6 +62,32 @@ func (p *people) counters() prometheus.Collector {
 	}
 	return all
 }
+
+// person says of a stored event whether its proof was accepted when it came,
+// and what the proof is for. The label beside the event tells, not the tag,
+// which says what its author likes.
+func (p *people) person(ev *nostr.Event) (class uint8, on tally.Key, err error) {
+	if !personhood.Has(ev) {
+		return 0, on, nil
+	}
+	deed, err := personhood.DeedOf(ev)
+	if err != nil {
+		return 0, on, nil
+	}
+	labels, err := labelsOf(p.store, ev.ID)
+	if err != nil {
+		return 0, on, err
+	}
+	for _, l := range labels {
+		if i := slices.Index(p.classes, l.Value); l.Namespace == personhood.LabelNamespace && i >= 0 {
+			return uint8(i + 1), deed.Target, nil
+		}
+	}
+	return 0, on, nil
+}
+
+// classNames names the classes, in their order.
+func (p *people) classNames() string { return strings.Join(p.classes, "\n") }
 
 // relayGate watches every way in.
 func (p *people) relayGate() relay.Gate {

@@ -304,6 +304,15 @@ type ItemJSON struct {
 	Score   *float32     `json:"score,omitempty"`
 	Event   *nostr.Event `json:"event"`
 	Reasons []ReasonJSON `json:"reasons,omitempty"`
+	People  *PeopleJSON  `json:"people,omitempty"` // absent: no person did anything
+}
+
+// PeopleJSON counts those who proved to be one person each of the same group.
+type PeopleJSON struct {
+	Likes    uint32 `json:"likes"`
+	Dislikes uint32 `json:"dislikes"`
+	Emoji    uint32 `json:"emoji"`
+	Reports  uint32 `json:"reports"`
 }
 
 // ReasonJSON is one feature that weighed in a score.
@@ -351,6 +360,9 @@ func itemsJSON(items []feeds.Item, scores bool) []ItemJSON {
 		it := ItemJSON{Rank: items[i].Rank, Event: items[i].Event}
 		if scores {
 			it.Score = &items[i].Score
+		}
+		if p := PeopleJSON(items[i].People); p != (PeopleJSON{}) {
+			it.People = &p
 		}
 		for _, r := range items[i].Reasons {
 			it.Reasons = append(it.Reasons, ReasonJSON(r))

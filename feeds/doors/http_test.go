@@ -305,6 +305,8 @@ func TestOpenAPIDescribesWhatIsServed(t *testing.T) {
 		served = append(served, pattern)
 	}
 	served = append(served, "GET /v1/rankers", "GET /v1/rankers/{name}", "GET /v1/models/{sha256}") // the market's
+	served = append(served, "GET /v1/groups", "GET /v1/groups/{d}", "GET /v1/groups/{d}/log", "POST /v1/groups/{d}/join", // personhood/host's
+		"POST /v1/groups/{d}/remove", "POST /v1/groups/{d}/publish", "GET /v1/members/{sha256}", "GET /v1/members/{sha256}/nodes")
 	if !slices.Equal(sorted(described), sorted(served)) {
 		t.Errorf("described %v\nserved    %v", sorted(described), sorted(served))
 	}

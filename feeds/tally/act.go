@@ -40,19 +40,41 @@ func windows() [Windows]float64 { return [Windows]float64{900, 3600, 6 * 3600, 2
 type act struct {
 	actor uint32
 	at    uint32 // created_at
-	mark  uint32 // action in the upper 4 bits, then 28 bits of the event's id
+	mark  uint32 // action in the upper 4 bits, then 3 of the class of person, then 25 bits of the event's id
 }
 
-const markBits = 28
+const (
+	markBits  = 25
+	classBits = 3
+	// Classes is how many classes of people are told apart, from 1 on.
+	Classes = 1<<classBits - 1
+)
 
-func newAct(actor, at uint32, action Action, event Key) act {
-	return act{actor, at, uint32(action)<<markBits | binary.BigEndian.Uint32(event[:])>>(32-markBits)}
+func newAct(actor, at uint32, action Action, class uint8, event Key) act {
+	return act{actor, at, (uint32(action)<<classBits|uint32(class))<<markBits | binary.BigEndian.Uint32(event[:])>>(32-markBits)}
 }
 
-func (a act) action() Action { return Action(a.mark >> markBits) }
+func (a act) action() Action { return Action(a.mark >> (markBits + classBits)) }
+
+// class is of the person who proved to have acted; 0: a key did.
+func (a act) class() uint8 { return uint8(a.mark>>markBits) & Classes }
 
 func (a act) from(event Key) bool {
 	return a.mark<<(32-markBits) == binary.BigEndian.Uint32(event[:])&^(1<<(32-markBits)-1)
+}
+
+// people counts those who proved to be one person each. Every such act is one
+// person's, for a nullifier is spent once. One human may be in two classes, so
+// classes are not added up: the largest counts.
+func people(acts []act, author, now uint32) (most [Actions]uint32) {
+	var of [Actions][Classes + 1]uint32
+	for _, a := range acts {
+		if c := a.class(); c != 0 && a.at <= now && a.actor != author {
+			of[a.action()][c]++
+			most[a.action()] = max(most[a.action()], of[a.action()][c])
+		}
+	}
+	return most
 }
 
 func (a act) compare(b act) int {

@@ -201,7 +201,7 @@ func (b *book) putDeed(s *statement, d deed) {
 	}
 	actor := b.actors.intern(s.actor)
 	n := b.notes.at(at)
-	a := newAct(actor, s.created, d.action, s.event)
+	a := newAct(actor, s.created, d.action, s.classOf(d), s.event)
 	from, to := groupOf(n.acts, actor)
 	if slices.ContainsFunc(n.acts[from:to], func(o act) bool { return o.mark == a.mark }) {
 		b.actors.forget(actor)
@@ -212,6 +212,7 @@ func (b *book) putDeed(s *statement, d deed) {
 	b.acts++
 	b.share(n, actor, func() { n.acts = insert(n.acts, a) })
 	n.latest = max(n.latest, a.at)
+	n.proven = n.proven || a.class() != 0
 	b.notes.marks[at] |= bits(actor)
 	if d.action == Zap {
 		n.more().zaps = append(n.more().zaps, zap{msat: s.msat, actor: actor, at: s.created, mark: a.mark, event: binary.BigEndian.Uint64(s.event[:])})
@@ -309,7 +310,7 @@ func (b *book) joinHeavy(at, actor uint32) {
 // putAgainst takes in a report of an author.
 func (b *book) putAgainst(actor uint32, s *statement, d deed) {
 	of := b.actors.intern(d.against)
-	a := newAct(actor, s.created, d.action, s.event)
+	a := newAct(actor, s.created, d.action, s.classOf(d), s.event)
 	if slices.ContainsFunc(b.actors.about[of], func(o act) bool { return o.actor == actor && o.mark == a.mark }) {
 		b.actors.forget(actor)
 		b.actors.forget(of)

@@ -14,7 +14,8 @@ const mostChain = 200
 
 // Counts is what keys did with a note, up to a moment.
 type Counts struct {
-	Actors     [Actions]uint32  // distinct keys
+	Actors     [Actions]uint32  // distinct keys, those of people among them
+	People     [Actions]uint32  // those that proved to be one person each, of the largest class
 	Trust      [Actions]float32 // sum of their trust at the epoch
 	Viewer     [Actions]float32 // sum of the viewer's trust in them, at most 64 of them
 	Rate       [Windows]float32 // distinct keys per hour, decayed with the window
@@ -192,6 +193,14 @@ func (r *Reader) Counts(n Note, lens *Lens) (c Counts) {
 	return c
 }
 
+// People counts what people did with a note.
+func (r *Reader) People(n Note) (most [Actions]uint32) {
+	if !n.inner.proven {
+		return most
+	}
+	return people(n.inner.acts, n.Author, r.now)
+}
+
 // total is the part that is the same for every viewer. The sums kept ready are
 // of all there is, so they do when nothing of it lies ahead of now.
 func (r *Reader) total(n Note, c *Counts) {
@@ -203,6 +212,7 @@ func (r *Reader) total(n Note, c *Counts) {
 		s = r.b.actors.sum(n.inner.acts, n.Author, r.now)
 	}
 	c.Actors = s.actors
+	c.People = r.People(n)
 	for action := range Actions {
 		c.Trust[action] = float32(float64(s.trust[action]) / Unit)
 	}

@@ -206,6 +206,7 @@ func (b *book) deriveNote(at uint32, n *note) error {
 		}
 		b.actors.list[a.actor].refs++
 		b.notes.marks[at] |= bits(a.actor)
+		n.proven = n.proven || a.class() != 0
 	}
 	b.acts += len(n.acts)
 	if !n.live() {

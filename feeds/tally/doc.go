@@ -23,6 +23,13 @@
 // by deletion, expiry, replacement or its author's wish to vanish, is
 // subtracted, and nothing of it remains.
 //
+// # People
+//
+// An event whose proof of personhood was accepted counts a key like any other
+// and, apart from that, a person: in the note that the proof is for, and in no
+// other that its event names, nor in an address. People of different classes
+// are not added up, for one human may be in two.
+//
 // # Weights
 //
 // A key weighs its global trust, taken at one moment for all keys: the epoch,

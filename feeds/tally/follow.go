@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +73,9 @@ func (t *Tally) wait(ctx context.Context, pos store.Pos) error {
 
 // start gives the position from which the log has to be read on.
 func (t *Tally) start(snap *snapshot) (store.Pos, error) {
+	if err := t.samePeople(snap); err != nil {
+		return 0, err
+	}
 	held, pos, err := snap.load()
 	if err != nil || held == nil {
 		return 0, err
@@ -82,6 +87,29 @@ func (t *Tally) start(snap *snapshot) (store.Pos, error) {
 		t.waiting.add(z)
 	}
 	return pos, nil
+}
+
+// peopleNames is the key of the store's meta value that names the classes of
+// people in the snapshot.
+const peopleNames = "tally.people"
+
+// samePeople lets the snapshot go when the classes of people have changed:
+// what it says of people would be of others.
+func (t *Tally) samePeople(snap *snapshot) error {
+	if snap.path == "" {
+		return nil
+	}
+	names, err := t.cfg.Store.Meta(peopleNames)
+	if err != nil || string(names) == t.cfg.People {
+		return err
+	}
+	t.cfg.Logger.Info("the groups that count people have changed: counting anew")
+	if err := os.Remove(snap.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the tally's snapshot: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return t.cfg.Store.SetMeta(ctx, peopleNames, []byte(t.cfg.People))
 }
 
 // catchUp applies the log from pos to its present end. Where the log no longer
@@ -141,6 +169,11 @@ func (t *Tally) apply(c *store.Change) error {
 			t.zap(z)
 		}
 		return nil
+	}
+	if t.cfg.Person != nil && s.note == nil {
+		if s.class, s.meant, err = t.cfg.Person(ev); err != nil {
+			return fmt.Errorf("whose event %s is: %w", ev.ID, err)
+		}
 	}
 	if s.note != nil && t.cfg.Seen != nil {
 		t.cfg.Seen(ev)

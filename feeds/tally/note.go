@@ -28,6 +28,7 @@ type note struct {
 	root    ref    // what its thread began with
 	gen     uint32 // how often the place has been given up
 	kind    uint16
+	proven  bool // some act was a person's
 	acts    []act
 	extra   *extra
 }

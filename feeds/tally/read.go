@@ -72,6 +72,18 @@ type statement struct {
 	deeds   []deed
 	mutes   []Key // nil: not a mute list
 	msat    uint64
+
+	class uint8 // of the person who proved to act; 0: a key acts
+	meant Key   // what the proof is for: the id of a note, or a key
+}
+
+// classOf is the class of a deed: a proof is for one target, and whatever else
+// its event names is done by a key.
+func (s *statement) classOf(d deed) uint8 {
+	if s.class > Classes || d.on.address || s.meant == (Key{}) || s.meant != d.on.id && s.meant != d.against {
+		return 0
+	}
+	return s.class
 }
 
 // noted is what makes an event a note.

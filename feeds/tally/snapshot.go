@@ -25,7 +25,7 @@ import (
 // stands in the store, so that a snapshot is never used with another store, nor
 // with an older copy of its own.
 const (
-	snapshotMagic = "agora tally 1\n"
+	snapshotMagic = "agora tally 2\n"
 	snapshotToken = "tally.snapshot" // key of the store's meta values
 	snapshotHead  = len(snapshotMagic) + 16 + 8
 )

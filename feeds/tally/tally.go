@@ -34,6 +34,12 @@ type Config struct {
 	ZapKey func(recipient Key) (Key, bool)
 	// Sign checks an event's signature; the event's own method by default.
 	Sign func(*nostr.Event) bool
+	// Person says of an event that is held whether it proved to be one person's
+	// act: of which class, 1 to Classes, and on what. Class 0: it is a key's.
+	Person func(*nostr.Event) (class uint8, on Key, err error)
+	// People names what the classes are. A snapshot made under other names is
+	// not used.
+	People string
 	// Seen is told of every note that comes, before it can be found here; the
 	// event must not be kept. Nil: nobody.
 	Seen func(*nostr.Event)

@@ -10,7 +10,7 @@ func Catalogue() []Feature {
 	return slices.Concat(
 		clock(), notes(), texts(), media(), threads(),
 		authors(), pairs(), interactions(), proofs(),
-		counts(), rates(), zaps(), duplicates(), signals(), sources(), stages(),
+		counts(), people(), rates(), zaps(), duplicates(), signals(), sources(), stages(),
 		ids(), viewers(), histories(),
 	)
 }

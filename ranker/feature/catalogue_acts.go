@@ -22,6 +22,18 @@ func counts() []Feature {
 	return out
 }
 
+// people are counted apart from keys, for the actions that a proof can be for.
+func people() []Feature {
+	t := columns(fromTally+", personhood", Public, func(c *Candidate) *Counts { return c.Counts })
+	const each = ", each proven to be one of the same group"
+	return []Feature{
+		t("note.people.likes", "people", "people who liked it"+each, func(_ *Facts, c *Counts) float32 { return float32(c.People.Likes) }),
+		t("note.people.dislikes", "people", "people who disliked it"+each, func(_ *Facts, c *Counts) float32 { return float32(c.People.Dislikes) }),
+		t("note.people.emoji", "people", "people who put an emoji on it"+each, func(_ *Facts, c *Counts) float32 { return float32(c.People.Emoji) }),
+		t("note.people.reports", "people", "people who reported it"+each, func(_ *Facts, c *Counts) float32 { return float32(c.People.Reports) }),
+	}
+}
+
 func rates() []Feature {
 	t := columns(fromTally, Public, func(c *Candidate) *Counts { return c.Counts })
 	var out []Feature

@@ -118,6 +118,7 @@ const (
 // Counts is what others did with a note.
 type Counts struct {
 	Actors        [Actions]uint32  // distinct keys
+	People        People           // of those keys
 	Trust         [Actions]float32 // sum of their global trust
 	Viewer        [Actions]float32 // sum of the viewer's trust in them, at most 64 of them
 	Rate          [Windows]float32 // distinct actors per hour, all actions but Dislike and Report, decayed with the window as time constant
@@ -129,6 +130,10 @@ type Counts struct {
 	DuplicateKeys uint16           // distinct keys that wrote those
 	Earlier       uint16           // near-duplicates older than this note
 }
+
+// People is who proved to be one person each, of one group, by what they did
+// with a note.
+type People struct{ Likes, Dislikes, Emoji, Reports uint32 }
 
 // Span is one of the half-lives of what passed between two keys.
 type Span uint8

@@ -92,6 +92,7 @@ func sampleCounts(r *rand.Rand) *Counts {
 		c.Rate[w] = r.Float32() * 20
 		c.TrustRate[w] = c.Rate[w] * r.Float32()
 	}
+	c.People = People{Likes: c.Actors[Like] / 2, Dislikes: c.Actors[Dislike] / 3, Emoji: c.Actors[Emoji] / 2, Reports: c.Actors[Report] / 3}
 	return c
 }
 
