@@ -22,7 +22,7 @@ type oneDoor struct {
 }
 
 func (o oneDoor) Presence(door Door) (About, bool) {
-	return About{Name: "Behind", Self: "me"}, door == "/f/one" || door == "/f/one?x=1"
+	return About{Name: "Behind", Self: "me", DefaultLimit: 7}, door == "/f/one" || door == "/f/one?x=1"
 }
 
 func (o oneDoor) Select(_ context.Context, door Door, _ string, f nostr.Filter) (Page, bool, error) {
@@ -49,7 +49,7 @@ func TestADoorThatIsKnownHasADocumentOfItsOwn(t *testing.T) {
 	r, _ := behind(t, Page{})
 	resp, body := r.get(t, "GET", "/f/one", "application/nostr+json")
 	var doc Document
-	if err := json.Unmarshal(body, &doc); err != nil || doc.Name != "Behind" || doc.Self != "me" || doc.Contact != "mailto:a@b.example" {
+	if err := json.Unmarshal(body, &doc); err != nil || doc.Name != "Behind" || doc.Self != "me" || doc.Limitation.DefaultLimit != 7 || doc.Limitation.MaxLimit == 0 || doc.Contact != "mailto:a@b.example" {
 		t.Errorf("%d %+v %v", resp.StatusCode, doc, err)
 	}
 	if resp, _ := r.get(t, "GET", "/f/two", "application/nostr+json"); resp.StatusCode != http.StatusNotFound {

@@ -21,6 +21,8 @@ type About struct {
 	Software       string // a URL
 	Version        string
 	TermsOfService string
+	DefaultLimit   int // of a door beside "/"; 0: as on the root
+	MaxLimit       int // the same
 }
 
 // Document is the NIP-11 document.
@@ -132,6 +134,9 @@ func (r *Relay) infoBehind(door Door, about About) Document {
 			*field.of = field.says
 		}
 	}
+	or(&about.DefaultLimit, doc.Limitation.DefaultLimit)
+	or(&about.MaxLimit, doc.Limitation.MaxLimit)
+	doc.Limitation.DefaultLimit, doc.Limitation.MaxLimit = about.DefaultLimit, about.MaxLimit
 	return doc
 }
 

@@ -313,5 +313,5 @@ func (f feedSource) Select(ctx context.Context, door relay.Door, viewer string, 
 // Presence is a relay.Paths.
 func (f feedSource) Presence(door relay.Door) (relay.About, bool) {
 	p, ok := f.doors.Presence(string(door))
-	return relay.About{Name: p.Name, Description: p.Description, Icon: p.Icon, Self: p.Self, Software: p.Software}, ok
+	return relay.About{Name: p.Name, Description: p.Description, Icon: p.Icon, Self: p.Self, Software: p.Software, DefaultLimit: p.Usual, MaxLimit: p.Most}, ok
 }

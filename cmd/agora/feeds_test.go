@@ -360,6 +360,34 @@ func TestTheDocumentBehindAFeedIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestAFeedIsThereFromTheFirstMoment(t *testing.T) {
+	s, _ := startServer(t, nil)
+	for _, path := range []string{"/v1/feeds/latest", "/v1/rankers/latest"} {
+		if resp, body := fetch(t, s.at.page+path); resp.StatusCode != 200 {
+			t.Errorf("%s right after the start: %s %s", path, resp.Status, body)
+		}
+	}
+}
+
+func TestABrowserAtAFeedsAddressIsShownTheFeed(t *testing.T) {
+	s, _ := startServer(t, nil)
+	door := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for path, want := range map[string]string{
+		"/f/latest":                       "/?feed=latest",
+		"/f/hot/ranked?hours=48&pov=npub": "/?feed=hot&knob.hours=48&viewer=npub",
+		"/f/gone":                         "",
+	} {
+		resp, err := door.Get(s.at.page + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("Location"); got != want || (want == "") != (resp.StatusCode == 404) {
+			t.Errorf("%s: %s to %q", path, resp.Status, got)
+		}
+	}
+}
+
 func TestARestartListsNothingTwiceAndKeepsTheKeys(t *testing.T) {
 	dir := t.TempDir()
 	var first, again []string

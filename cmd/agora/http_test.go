@@ -115,7 +115,7 @@ func TestExportOverHTTPLeavesOutWhatIsPrivate(t *testing.T) {
 
 func TestUnknownPathsAre404ForWebsocketsToo(t *testing.T) {
 	s, _ := startServer(t, nil)
-	for _, path := range []string{"/x", "/v1", "/v1/graph", "//", "/./", "/f/none", "/healthz/", "/metrics/x"} {
+	for _, path := range []string{"/x", "/v1", "/v1/graph", "/v1/why", "/v1/models", "/xrpc", "/assets", "/f", "//", "/./", "/f/none", "/healthz/", "/metrics/x"} {
 		if resp, _ := fetch(t, s.at.page+path); resp.StatusCode != 404 {
 			t.Errorf("GET %s answers %s", path, resp.Status)
 		}

@@ -11,18 +11,19 @@ import (
 
 // doors are the handlers of one relay by path; nil ones are not there.
 type doors struct {
-	relay   http.Handler // "/": websocket, NIP-11, NIP-86, the web client
-	about   http.Handler // /about: what the relay is, for people
-	web     http.Handler // /assets/: the web client's files
-	graph   http.Handler // /v1/graph/…
-	bring   http.Handler // POST /v1/graph/{npub}/bring
-	export  http.Handler // /v1/export
-	feeds   http.Handler // /v1/feeds…, /v1/why/, /xrpc/, /.well-known/did.json, /openapi.json
-	market  http.Handler // /v1/rankers…, /v1/models/
-	spam    http.Handler // /v1/spam/{id}
-	groups  http.Handler // /v1/groups…, /v1/members/
-	metrics http.Handler // /metrics
-	health  http.Handler // /healthz
+	relay   http.Handler    // "/": websocket, NIP-11, NIP-86, the web client
+	about   http.Handler    // /about: what the relay is, for people
+	web     http.Handler    // /assets/: the web client's files
+	graph   http.Handler    // /v1/graph/…
+	bring   http.Handler    // POST /v1/graph/{npub}/bring
+	export  http.Handler    // /v1/export
+	feeds   http.Handler    // /v1/feeds…, /v1/why/, /xrpc/, /.well-known/did.json, /openapi.json
+	market  http.Handler    // /v1/rankers…, /v1/models/
+	spam    http.Handler    // /v1/spam/{id}
+	groups  http.Handler    // /v1/groups…, /v1/members/
+	listed  <-chan struct{} // closed once the feeds are listed
+	metrics http.Handler    // /metrics
+	health  http.Handler    // /healthz
 }
 
 // streamStall is how long one write of an HTTP answer may wait for its reader.
@@ -36,27 +37,51 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	handle(m, "/about", d.about)
 	handle(m, "/assets/", d.web)
 	handle(m, "/v1/graph/", d.graph)
-	m.Handle("/v1/graph", http.NotFoundHandler()) // no redirect
+	for _, path := range []string{"/f", "/xrpc", "/assets", "/v1/graph", "/v1/why", "/v1/models", "/v1/members"} {
+		m.Handle(path, http.NotFoundHandler()) // no redirect
+	}
 	handle(m, "/v1/graph/{npub}/bring", d.bring)
 	handle(m, "/v1/export", d.export)
 	handle(m, "/v1/spam/{id}", d.spam)
 	for _, path := range []string{"/v1/feeds", "/v1/feeds/", "/v1/why/", "/xrpc/", "/.well-known/did.json", "/openapi.json"} {
-		handle(m, path, d.feeds)
+		handle(m, path, d.whenListed(d.feeds))
 	}
 	for _, path := range []string{"/v1/groups", "/v1/groups/", "/v1/members/"} {
 		handle(m, path, d.groups)
 	}
 	for _, path := range []string{"/v1/rankers", "/v1/rankers/", "/v1/models/"} {
-		handle(m, path, d.market)
+		handle(m, path, d.whenListed(d.market))
 	}
 	if d.feeds != nil {
-		m.Handle("/f/", d.relay)
+		m.Handle("/f/", d.whenListed(d.relay))
 	}
 	handle(m, "GET /healthz", d.health)
 	if !metricsElsewhere && d.metrics != nil {
 		m.Handle("GET /metrics", loopbackOnly(d.metrics))
 	}
 	return exactPaths(wholeBody(m))
+}
+
+// listingTime is how long a question waits for the feeds of a relay that has
+// just started.
+const listingTime = 10 * time.Second
+
+// whenListed lets questions for feeds wait until the feeds are listed: a
+// client that comes back right after a start would take 404 for an answer.
+func (d doors) whenListed(next http.Handler) http.Handler {
+	if next == nil || d.listed == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		late := time.NewTimer(listingTime)
+		defer late.Stop()
+		select {
+		case <-d.listed:
+		case <-late.C:
+		case <-r.Context().Done():
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // inside is the mux of metrics_listen.

@@ -143,7 +143,7 @@ func (s *server) openDoors(c *core) error {
 		d.graph = handler
 	}
 	if s.parts.feeds != nil {
-		d.feeds, d.market = s.parts.feeds.doors.Handler(), s.parts.feeds.market.Handler()
+		d.feeds, d.market, d.listed = s.parts.feeds.doors.Handler(), s.parts.feeds.market.Handler(), s.parts.feeds.listed
 	}
 	if c.cfg.Bring {
 		bringer, err := s.bringer(c)

@@ -115,7 +115,7 @@ func (d *Doors) getFeedSkeleton(r *http.Request) (any, error) {
 	items := []skeletonItem{}
 	for i := range page.Items {
 		ev := page.Items[i].Event
-		items = append(items, skeletonItem{atURI(ev), entryOf(ev).id})
+		items = append(items, skeletonItem{atURI(ev), d.entryOf(ev).id})
 	}
 	return skeleton{page.Cursor, items}, nil
 }

@@ -16,6 +16,7 @@ import (
 // entry is one note as the readers of RSS, Atom and JSON Feed get it.
 type entry struct {
 	id     string // nostr:nevent1…
+	page   string // where a browser shows it
 	title  string
 	text   string
 	author string // npub
@@ -26,8 +27,8 @@ type entry struct {
 const mostTitle = 80
 
 // entryOf tells a note in plain text: a stranger's words are never markup.
-func entryOf(ev *nostr.Event) entry {
-	e := entry{id: "nostr:" + ev.ID, author: ev.PubKey, text: printable(ev.Content), at: ev.CreatedAt.Time().UTC()}
+func (d *Doors) entryOf(ev *nostr.Event) entry {
+	e := entry{id: "nostr:" + ev.ID, page: d.web() + "/?note=" + ev.ID, author: ev.PubKey, text: printable(ev.Content), at: ev.CreatedAt.Time().UTC()}
 	if name, err := nip19.EncodeEvent(ev.ID, nil, ev.PubKey); err == nil {
 		e.id = "nostr:" + name
 	}
@@ -70,7 +71,7 @@ func (d *Doors) readable(r *http.Request, door string) (a ask, list []entry, err
 	a.door = door
 	page, err := d.page(r.Context(), a)
 	for i := range page.Items {
-		list = append(list, entryOf(page.Items[i].Event))
+		list = append(list, d.entryOf(page.Items[i].Event))
 	}
 	return a, list, err
 }
@@ -126,7 +127,7 @@ func (d *Doors) serveRSS(w http.ResponseWriter, r *http.Request) error {
 	}}
 	for _, e := range list {
 		doc.Channel.Items = append(doc.Channel.Items, rssItem{
-			Title: e.title, Description: asHTML(e.text), Link: e.id, GUID: rssGUID{false, e.id}, Creator: e.author, PubDate: e.at.Format(time.RFC1123Z),
+			Title: e.title, Description: asHTML(e.text), Link: e.page, GUID: rssGUID{false, e.id}, Creator: e.author, PubDate: e.at.Format(time.RFC1123Z),
 		})
 	}
 	return writeXML(w, "application/rss+xml", doc)
@@ -195,7 +196,7 @@ func (d *Doors) serveAtom(w http.ResponseWriter, r *http.Request) error {
 		}
 		doc.Entries = append(doc.Entries, atomEntry{
 			ID: e.id, Title: e.title, Updated: e.at.Format(time.RFC3339), Author: atomAuthor{e.author, "nostr:" + e.author},
-			Content: atomText{"text", e.text}, Links: []atomLink{{"alternate", e.id}},
+			Content: atomText{"text", e.text}, Links: []atomLink{{"alternate", e.page}, {"related", e.id}},
 		})
 	}
 	doc.Updated = newest.Format(time.RFC3339)
@@ -247,9 +248,9 @@ func (d *Doors) serveJSONFeed(w http.ResponseWriter, r *http.Request) error {
 		Description: a.listing.About, Next: d.next(r, page), Items: []JSONFeedItem{},
 	}
 	for i := range page.Items {
-		e := entryOf(page.Items[i].Event)
+		e := d.entryOf(page.Items[i].Event)
 		doc.Items = append(doc.Items, JSONFeedItem{
-			ID: e.id, URL: e.id, Title: e.title, Text: e.text, Published: e.at.Format(time.RFC3339),
+			ID: e.id, URL: e.page, Title: e.title, Text: e.text, Published: e.at.Format(time.RFC3339),
 			Authors: []JSONFeedAuthor{{e.author, "nostr:" + e.author}},
 		})
 	}

@@ -25,6 +25,8 @@ func (d *Doors) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, handler := range d.routes() {
 		mux.HandleFunc(pattern, handler)
+		method, path, _ := strings.Cut(pattern, " ")
+		mux.HandleFunc(path, wrongMethod(method))
 	}
 	mux.HandleFunc("/", d.noRoute)
 	return cors(mux)
@@ -45,6 +47,23 @@ func (d *Doors) routes() map[string]http.HandlerFunc {
 		"GET /xrpc/app.bsky.feed.describeFeedGenerator": d.xrpc(d.describeFeedGenerator),
 		"GET /xrpc/app.bsky.feed.getFeedSkeleton":       d.xrpc(d.getFeedSkeleton),
 		"POST /xrpc/app.bsky.feed.sendInteractions":     d.xrpc(d.sendInteractions),
+	}
+}
+
+// wrongMethod answers any method but the one that is served.
+func wrongMethod(method string) http.HandlerFunc {
+	allow := method + ", OPTIONS"
+	if method == http.MethodGet {
+		allow = "GET, HEAD, OPTIONS"
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allow)
+		text := "this address takes " + allow
+		if strings.HasPrefix(r.URL.Path, "/xrpc/") {
+			reply(w, http.StatusMethodNotAllowed, xrpcError{"InvalidRequest", text})
+			return
+		}
+		reply(w, http.StatusMethodNotAllowed, trouble{text})
 	}
 }
 

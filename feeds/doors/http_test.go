@@ -106,6 +106,22 @@ func TestMistakesOverHTTPAreToldWithTheirStatus(t *testing.T) {
 	}
 }
 
+func TestAnotherMethodIsToldWhichIsServed(t *testing.T) {
+	d := newWorld(t).open(nil)
+	for target, allow := range map[string]string{
+		"POST /v1/feeds/hot": "GET, HEAD, OPTIONS", "DELETE /v1/feeds": "GET, HEAD, OPTIONS", "POST /xrpc/app.bsky.feed.getFeedSkeleton": "GET, HEAD, OPTIONS",
+		"GET /xrpc/app.bsky.feed.sendInteractions": "POST, OPTIONS",
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		if status, header, body := send(t, d, method, path, ""); status != 405 || header.Get("Allow") != allow || !strings.Contains(string(body), allow) {
+			t.Errorf("%s: %d %q %s", target, status, header.Get("Allow"), body)
+		}
+	}
+	if status, _, _ := send(t, d, "HEAD", "/v1/feeds", ""); status != 200 {
+		t.Errorf("HEAD: %d", status)
+	}
+}
+
 func TestASignedRequestMayUseWhatIsPersonal(t *testing.T) {
 	w := newWorld(t)
 	w.crowd(3)
@@ -150,6 +166,9 @@ func TestReadersOfRSSAtomAndJSONFeedGetThePageAsPlainText(t *testing.T) {
 	}
 	if text := channel.Channel.Items[0].Description; strings.Contains(text, "<script") || !strings.Contains(text, "&lt;script&gt;") {
 		t.Errorf("a reader would run %s", text)
+	}
+	if it := channel.Channel.Items[0]; !strings.HasPrefix(it.Link, "https://relay.example/?note=") || !strings.HasPrefix(it.GUID.Text, "nostr:nevent1") {
+		t.Errorf("a browser cannot open %+v", it)
 	}
 	_, header, body = get(t, d, "/v1/feeds/hot/atom?limit=2")
 	var atom atomFeed

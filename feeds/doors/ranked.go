@@ -100,8 +100,8 @@ func (d *Doors) ranked(ctx context.Context, a ask) (s Selection, err error) {
 		at := int64(r.event.CreatedAt)
 		return at < a.since || a.until > 0 && at > a.until || a.kinds != nil && !slices.Contains(a.kinds, r.event.Kind)
 	})
-	if a.limit == 0 {
-		a.limit = len(left)
+	if a.limit == 0 || a.limit > deepest {
+		a.limit = deepest
 	}
 	for len(left) > 0 && len(s.Events) < a.limit {
 		n := min(a.limit-len(s.Events), len(left))

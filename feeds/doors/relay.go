@@ -69,6 +69,7 @@ type Presence struct {
 	Icon        string
 	Self        string // hex
 	Software    string // empty: the relay's own
+	Usual, Most int    // events for a filter that names no limit, and for one that names a high one
 }
 
 // Presence says how the relay behind a path presents itself; ok is false for
@@ -78,8 +79,10 @@ func (d *Doors) Presence(path string) (p Presence, ok bool) {
 	if !ok {
 		return p, false
 	}
-	p = Presence{Name: l.Name, Description: l.About, Icon: l.Picture, Self: l.Key}
+	p = Presence{Name: l.Name, Description: l.About, Icon: l.Picture, Self: l.Key, Usual: deepest, Most: deepest}
 	switch s {
+	case ranks:
+		p.Usual = feeds.DefaultLimit
 	case bands:
 		p.Name, p.Description = p.Name+" by time", p.Description+" The best of every six hours, for clients that sort by time."
 	case reposts:

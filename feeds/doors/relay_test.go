@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"agora/feeds"
+
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
@@ -389,7 +391,7 @@ func TestADoorPresentsItselfAndDisclosesWhatItPretends(t *testing.T) {
 	d := w.open(nil)
 	hot, _ := d.cfg.Market.Listing("hot")
 	p, ok := d.Presence("/f/hot")
-	if !ok || p.Name != "Hot" || p.Description != "What is hot." || p.Self != hot.Key || p.Software != "" {
+	if !ok || p.Name != "Hot" || p.Description != "What is hot." || p.Self != hot.Key || p.Software != "" || p.Usual != feeds.DefaultLimit || p.Most != deepest {
 		t.Errorf("%+v %v", p, ok)
 	}
 	for _, path := range []string{"/f/hot/time", "/f/hot/ranked", "/f/hot/", "/f/hot?gravity=1"} {
