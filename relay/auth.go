@@ -71,7 +71,7 @@ func (s *session) checkAuth(ev *nostr.Event) (admit.Prefix, string) {
 	if !wire.CheckID(ev) {
 		return admit.Invalid, "the id is not the hash of the event"
 	}
-	if !wire.CheckSignature(ev) {
+	if !s.r.keys.CheckSignature(ev) {
 		return admit.Invalid, "the signature is wrong"
 	}
 	return "", ""

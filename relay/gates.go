@@ -65,7 +65,7 @@ func (r *Relay) layGates(further []Gate) {
 			origins = socketsOf
 		}
 		for _, o := range origins {
-			r.gates[o] = append(r.gates[o], gate{g.Name, false, timely(g.Gate)})
+			r.gates[o] = append(r.gates[o], gate{g.Name, false, timely(g)})
 			if g.Waits != nil {
 				r.waits[o] = append(r.waits[o], g.Waits)
 			}
@@ -77,12 +77,16 @@ func (r *Relay) layGates(further []Gate) {
 // while it does, a verifier waits.
 const gateTime = 5 * time.Second
 
-// timely is a gate that is told to end in time.
-func timely(g admit.Gate) func(context.Context, *nostr.Event, admit.Peer) (admit.Ruling, error) {
+// timely is a gate that is told to end in time, but where it has said that it
+// does not wait.
+func timely(g Gate) func(context.Context, *nostr.Event, admit.Peer) (admit.Ruling, error) {
 	return func(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
+		if g.Waits != nil && !g.Waits(ev) {
+			return g.Gate.Rule(ctx, ev, from)
+		}
 		ctx, cancel := context.WithTimeout(ctx, gateTime)
 		defer cancel()
-		return g.Rule(ctx, ev, from)
+		return g.Gate.Rule(ctx, ev, from)
 	}
 }
 
@@ -243,7 +247,7 @@ func (r *Relay) ruleProtected(_ context.Context, ev *nostr.Event, from admit.Pee
 }
 
 func protected(tags nostr.Tags) bool {
-	return slices.ContainsFunc(tags, func(t nostr.Tag) bool { return len(t) == 1 && t[0] == "-" })
+	return slices.ContainsFunc(tags, func(t nostr.Tag) bool { return len(t) > 0 && t[0] == "-" })
 }
 
 // ruleEmbedded turns away reposts that carry a protected event (NIP-70).

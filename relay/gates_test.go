@@ -27,12 +27,13 @@ func TestWhichGateWatchesWhichWayIn(t *testing.T) {
 		make   func() *nostr.Event
 		passes string // origins
 	}{
-		"plain":             {func() *nostr.Event { return a.note(t, 0) }, "socket import sync bring own"},
-		"an hour ahead":     {func() *nostr.Event { return a.note(t, 3600) }, "import sync bring own"},
-		"many tags":         {func() *nostr.Event { return a.note(t, 0, make11Tags()...) }, "import own"},
-		"expired":           {func() *nostr.Event { return a.note(t, 0, nostr.Tag{"expiration", "1"}) }, ""},
-		"protected":         {func() *nostr.Event { return a.note(t, 0, nostr.Tag{"-"}) }, "import bring own"},
-		"our own protected": {func() *nostr.Event { return own.note(t, 0, nostr.Tag{"-"}) }, "socket import sync bring own"},
+		"plain":                    {func() *nostr.Event { return a.note(t, 0) }, "socket import sync bring own"},
+		"an hour ahead":            {func() *nostr.Event { return a.note(t, 3600) }, "import sync bring own"},
+		"many tags":                {func() *nostr.Event { return a.note(t, 0, make11Tags()...) }, "import own"},
+		"expired":                  {func() *nostr.Event { return a.note(t, 0, nostr.Tag{"expiration", "1"}) }, ""},
+		"protected":                {func() *nostr.Event { return a.note(t, 0, nostr.Tag{"-"}) }, "import bring own"},
+		"protected, in more words": {func() *nostr.Event { return a.note(t, 0, nostr.Tag{"-", ""}) }, "import bring own"},
+		"our own protected":        {func() *nostr.Event { return own.note(t, 0, nostr.Tag{"-"}) }, "socket import sync bring own"},
 		"repost of a protected one": {func() *nostr.Event {
 			return signedBy(t, a.sk, nostr.Event{Kind: 6, Content: embedded.String(), Tags: nostr.Tags{{"n", fmt.Sprint(a.n.Add(1))}}})
 		}, "import bring own"},

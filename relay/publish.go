@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"runtime"
 
@@ -27,6 +26,7 @@ type submission struct {
 	record []byte
 	id     store.ID
 	from   admit.Peer
+	parsed bool // by wire, from text: its fields have the right shape
 	done   func(Reply, error)
 }
 
@@ -166,11 +166,11 @@ func (r *Relay) settle(s *submission, reply Reply, err error) {
 // identify sees that the event is what it says, and new. ended says that reply
 // is the answer.
 func (r *Relay) identify(s *submission) (reply Reply, ended bool, err error) {
-	if text := misshapen(s.ev); text != "" {
+	if text := misshapen(s); text != "" {
 		return deny(admit.Invalid, text), true, nil
 	}
-	_, _ = hex.Decode(s.id[:], []byte(s.ev.ID)) // 64 digits, as we have just seen
-	if !wire.CheckID(s.ev) {
+	id, err := store.ParseID(s.ev.ID)
+	if s.id = id; err != nil || !wire.CheckID(s.ev) {
 		return deny(admit.Invalid, "the id is not the hash of the event"), true, nil
 	}
 	if !nostr.IsEphemeralKind(s.ev.Kind) {
@@ -182,7 +182,7 @@ func (r *Relay) identify(s *submission) (reply Reply, ended bool, err error) {
 			return replyTo(store.Duplicate), true, nil
 		}
 	}
-	if !wire.CheckSignature(s.ev) {
+	if !r.keys.CheckSignature(s.ev) {
 		return deny(admit.Invalid, "the signature is wrong"), true, nil
 	}
 	return Reply{}, false, nil
@@ -213,8 +213,11 @@ func (r *Relay) door(s *submission) (reply Reply, entry *store.Entry, err error)
 
 // misshapen says what is wrong with an event's fixed fields. wire has looked at
 // those that came as text; others come as they are.
-func misshapen(ev *nostr.Event) string {
+func misshapen(s *submission) string {
+	ev := s.ev
 	switch {
+	case s.parsed:
+		return ""
 	case !lowerHex(ev.ID, 64):
 		return "the id is not 64 lower-case hex digits"
 	case !lowerHex(ev.PubKey, 64):

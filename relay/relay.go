@@ -59,7 +59,8 @@ type Gate struct {
 	Origins []admit.Origin // nil means sockets only
 
 	// Waits says on which events the gate waits for something other than a
-	// processor: those hold up no verifier. nil: on none.
+	// processor: those hold up no verifier, and no others get a deadline. nil:
+	// it holds up a verifier, until a deadline.
 	Waits func(*nostr.Event) bool
 }
 
@@ -79,6 +80,7 @@ type Relay struct {
 	logger     *slog.Logger
 	metrics    *metrics
 	mem        *memory
+	keys       wire.Keys
 	lim        atomic.Pointer[limits]
 	live       dispatcher
 	places     places

@@ -205,7 +205,7 @@ func (s *session) event(m wire.Message) {
 		return
 	}
 	j := &job{id: m.Event.ID, s: s, pending: true}
-	sub := &submission{ctx: s.r.work, ev: m.Event, record: m.JSON, from: s.peer(), done: j.done}
+	sub := &submission{ctx: s.r.work, ev: m.Event, record: m.JSON, from: s.peer(), parsed: true, done: j.done}
 	if s.fifo.push(j) && s.r.mayExamine() {
 		s.eventHere(j, sub)
 		return

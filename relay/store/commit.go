@@ -128,8 +128,11 @@ func (s *Store) commitLoop(ctx context.Context) error {
 }
 
 // gather waits for a first request and takes what has queued up behind it.
-// When the last commit was shared it also waits BatchWait for more: a lone
-// publisher never pays that, a crowd always does and syncs less often.
+// When the last commit was shared, the next one begins no sooner than
+// BatchWait after it began: a lone publisher never pays that, a crowd syncs
+// less often, and while one half of its events is committed the other half is
+// being verified. Waiting for all of them would let the processors rest
+// during the sync.
 func (s *Store) gather(ctx context.Context, batch []request) []request {
 	select {
 	case r := <-s.queue:
@@ -155,7 +158,7 @@ func (s *Store) gather(ctx context.Context, batch []request) []request {
 			break
 		}
 		if timeout == nil {
-			timeout = time.After(s.cfg.BatchWait)
+			timeout = time.After(s.cfg.BatchWait - time.Since(s.lastBegan))
 		}
 		select {
 		case r := <-s.queue:
@@ -166,7 +169,7 @@ func (s *Store) gather(ctx context.Context, batch []request) []request {
 		}
 		break
 	}
-	s.lastBatch = len(batch)
+	s.lastBatch, s.lastBegan = len(batch), time.Now()
 	return batch
 }
 

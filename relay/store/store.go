@@ -25,7 +25,7 @@ type Config struct {
 	ReadOnly  bool           // another process may be writing
 	NoSync    bool           // commits are not synced: benchmarks only, a crash loses events
 	BatchSize int            // entries per commit; default 256
-	BatchWait time.Duration  // how long a busy committer waits for more; default 5 ms
+	BatchWait time.Duration  // from the start of one shared commit to that of the next, at least; default 3 ms
 	Sets      []nostr.Filter // kept ready for negentropy besides the whole log; no limit, no search
 	Hidden    []int          // kinds that are in no set kept ready; default 1059, wrapped messages
 	Retention Retention      // what the sweeper drops; may change later by SetRetention
@@ -40,7 +40,7 @@ func (c *Config) defaults() {
 		c.BatchSize = 256
 	}
 	if c.BatchWait == 0 {
-		c.BatchWait = 5 * time.Millisecond
+		c.BatchWait = 3 * time.Millisecond
 	}
 	if c.Hidden == nil {
 		c.Hidden = []int{1059}
@@ -96,6 +96,7 @@ type Store struct {
 
 	stopped   chan struct{} // closed when Run has returned
 	lastBatch int           // size of the last commit; owned by the committer
+	lastBegan time.Time     // when it began; owned by the committer
 
 	vanishing atomic.Pointer[map[[32]byte]vanishing] // bulk removals not yet through, by author; nil: none
 	retention atomic.Pointer[Retention]

@@ -2,11 +2,9 @@ package wire
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"strconv"
 
-	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -25,35 +23,6 @@ func CheckID(ev *nostr.Event) bool {
 		return false
 	}
 	return id == eventID(ev, false) || hasBareControl(ev) && id == eventID(ev, true)
-}
-
-// CheckSignature reports whether the key of ev has signed its id. Call CheckID
-// first: this trusts the id where go-nostr would compute another.
-func CheckSignature(ev *nostr.Event) bool {
-	if !hasBareControl(ev) {
-		ok, err := ev.CheckSignature() // errs where a key is no point of the curve: as wrong as a wrong signature
-		return ok && err == nil
-	}
-	var id, key [32]byte
-	var sig [64]byte
-	if !decodeHex(id[:], ev.ID) || !decodeHex(key[:], ev.PubKey) || !decodeHex(sig[:], ev.Sig) {
-		return false
-	}
-	point, err := schnorr.ParsePubKey(key[:])
-	if err != nil {
-		return false
-	}
-	signature, err := schnorr.ParseSignature(sig[:])
-	return err == nil && signature.Verify(id[:], point)
-}
-
-// decodeHex fills dst and reports whether s was hex of just that length.
-func decodeHex(dst []byte, s string) bool {
-	if len(s) != 2*len(dst) {
-		return false
-	}
-	_, err := hex.Decode(dst, []byte(s))
-	return err == nil
 }
 
 func eventID(ev *nostr.Event, verbatim bool) [32]byte {

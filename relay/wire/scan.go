@@ -312,19 +312,6 @@ func (s *scanner) digits() int {
 
 func isDigit(c byte) bool { return c-'0' <= 9 }
 
-// isHex reports whether s is exactly n lower-case hex digits.
-func isHex(s string, n int) bool {
-	if len(s) != n {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c-'0' > 9 && c-'a' > 5 {
-			return false
-		}
-	}
-	return true
-}
-
 // clip shortens what a client sent to what is fit to be said back.
 func clip(s string) string {
 	const most = 40 // bytes
