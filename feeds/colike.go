@@ -55,22 +55,20 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 			return true
 		}
 		proof, of := float32(0), coliked{}
-		last := uint32(tally.NoPlace)
-		r.Acts(n, func(actor uint32, action tally.Action, at int64) bool {
-			if follows[actor] && actor != last && action != tally.Dislike && action != tally.Report {
+		r.Actors(n, func(actor uint32, did tally.Deeds) bool {
+			if follows[actor] && did.Done.Any(favours) {
 				proof += lens.Trust(actor)
 			}
-			last = actor
-			if actor == lens.Self && action == tally.Zap {
-				v.history = append(v.history, deed{note: n.ID, author: r.Key(n.Author), action: feature.Zap, at: at})
+			if actor == lens.Self && did.Done.Has(tally.Zap) {
+				v.zapped(r, n)
 			}
-			if !likes(action) {
+			if !did.Done.Any(tally.Liking) {
 				return true
 			}
 			of.crowd++
 			if w := alike[actor]; w > 0 {
 				for i := range of.sums {
-					of.sums[i] += w * f.fades.at(i, now-at)
+					of.sums[i] += w * f.fades.at(i, now-did.Liked)
 				}
 			}
 			return true
@@ -109,8 +107,19 @@ func (n *near) trim() {
 	n.interest = interest
 }
 
-// likes says which actions are taken for liking.
-func likes(a tally.Action) bool { return a == tally.Like || a == tally.Zap || a == tally.Repost }
+// favours are the actions that speak for a note.
+const favours = tally.AllActions &^ (1<<tally.Dislike | 1<<tally.Report)
+
+// zapped adds the viewer's zaps of a note to the history, which has none: their
+// receipts are signed by others.
+func (v *viewer) zapped(r *tally.Reader, n tally.Note) {
+	r.Acts(n, func(actor uint32, action tally.Action, at int64) bool {
+		if action == tally.Zap && r.Key(actor) == v.key {
+			v.history = append(v.history, deed{note: n.ID, author: r.Key(n.Author), action: feature.Zap, at: at})
+		}
+		return true
+	})
+}
 
 // spread divides how much a key is like the viewer by the square root of how
 // much the key likes at all: who likes everything says little.
@@ -125,14 +134,14 @@ func (f *Feeds) spread(r *tally.Reader, alike []float32) {
 	}
 }
 
-// countLikes is how many likes each key gave within the last days.
+// countLikes is how many notes of the last days each key liked.
 func countLikes(r *tally.Reader, now int64) map[tally.Key]uint32 {
 	size, _ := r.Places()
 	given := make([]uint32, size)
 	r.All(func(n tally.Note) bool {
 		if now-n.Created <= int64(nearNotes.Seconds()) {
-			r.Acts(n, func(actor uint32, action tally.Action, _ int64) bool {
-				if likes(action) {
+			r.Actors(n, func(actor uint32, did tally.Deeds) bool {
+				if did.Done.Any(tally.Liking) {
 					given[actor]++
 				}
 				return true
@@ -220,8 +229,8 @@ func (v *viewer) alike(r *tally.Reader, lens *tally.Lens, size int, now int64) [
 		}
 		c := r.Counts(n, nil)
 		weight := math.Exp2(-float64(now-d.at)/(30*86400)) / math.Sqrt(1+float64(c.Actors[tally.Like]))
-		r.Acts(n, func(actor uint32, action tally.Action, _ int64) bool {
-			if actor != lens.Self && likes(action) {
+		r.Actors(n, func(actor uint32, did tally.Deeds) bool {
+			if actor != lens.Self && did.Done.Any(tally.Liking) {
 				shared[actor] += float32(weight)
 			}
 			return true

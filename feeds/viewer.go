@@ -195,7 +195,7 @@ func (f *Feeds) recall(ctx context.Context, v *viewer, now int64) error {
 
 // deedsOf is what one event of a viewer did, by its tags.
 func deedsOf(ev *nostr.Event) (out []deed) {
-	d := deed{at: int64(ev.CreatedAt)}
+	d, quoted := deed{at: int64(ev.CreatedAt)}, tally.Key{}
 	for _, tag := range ev.Tags {
 		if len(tag) < 2 {
 			continue
@@ -204,9 +204,15 @@ func deedsOf(ev *nostr.Event) (out []deed) {
 		case !ok:
 		case tag[0] == "e" && (len(tag) < 4 || tag[3] != "mention"):
 			d.note = k
+		case tag[0] == "q":
+			quoted = k
 		case tag[0] == "p":
 			d.author = k
 		}
+	}
+	if d.note == (tally.Key{}) && quoted != (tally.Key{}) && ev.Kind == 1 {
+		d.note, d.action = quoted, feature.Quote
+		return []deed{d}
 	}
 	switch {
 	case ev.Kind == 7 && (ev.Content == "+" || ev.Content == ""):

@@ -1,7 +1,6 @@
 package trial
 
 import (
-	"maps"
 	"math"
 	"slices"
 
@@ -84,18 +83,18 @@ func (r *replay) mix(reader int32, shares [4][]int32, done map[int32]bool, limit
 func (r *replay) scene(reader int32, pool []int32) *feature.Facts {
 	f := &feature.Facts{Now: r.now, Tier: feature.Viewer, Viewer: r.person(reader), Knobs: make(map[string]float32)}
 	mine := r.web.of(reader)
-	like := r.coLikers(reader)
+	near := r.surroundings(reader, mine)
 	authors := make(map[int32]*feature.Author)
 	pairs := make(map[int32]*feature.Pair)
 	for _, n := range pool {
 		who := r.log.Notes[n].Author
 		if authors[who] == nil {
 			authors[who] = r.author(who)
-			pairs[who] = r.between(reader, who, mine, like)
+			pairs[who] = r.between(reader, who, mine, near)
 		}
 		c := feature.Candidate{
 			Note: r.note(n), Author: authors[who], Pair: pairs[who], Thread: &feature.Thread{},
-			Counts: r.counts(n, mine), Proof: r.proof(reader, n, mine), Stages: r.stages(n, like),
+			Counts: r.counts(n, mine), Proof: r.proof(reader, n, mine), Stages: &feature.Stages{CoLike: near.likes[n]},
 		}
 		if pairs[who].Follows {
 			c.Sources |= feature.FromFollows
@@ -148,11 +147,11 @@ func (r *replay) author(who int32) *feature.Author {
 	return a
 }
 
-func (r *replay) between(reader, who int32, mine []float32, like map[int32]float64) *feature.Pair {
+func (r *replay) between(reader, who int32, mine []float32, near *near) *feature.Pair {
 	k := [2]int32{reader, who}
 	p, ok := r.common[k]
 	if !ok {
-		p = feature.Pair{Trust: mine[who], Hops: r.web.hops(reader, who), Follows: r.web.sets[reader][who], FollowedBy: r.web.sets[who][reader]}
+		p = feature.Pair{Trust: mine[who], Hops: r.web.hops(reader, who, mine), Follows: r.web.sets[reader][who], FollowedBy: r.web.sets[who][reader]}
 		both, share := r.web.common(reader, who)
 		p.CommonFollows, p.CommonShare = uint32(both), share
 		r.common[k] = p
@@ -165,13 +164,9 @@ func (r *replay) between(reader, who int32, mine []float32, like map[int32]float
 		}
 		p.LastAt, p.LikesOf = s.last, s.all
 	}
-	sum := 0.0
-	for _, other := range slices.Sorted(maps.Keys(like)) { // in one order, so that the sum is one to the last bit
-		if s := r.pairs[[2]int32{other, who}]; s != nil {
-			sum += like[other] * float64(s.all)
-		}
+	if x := near.interest[who]; x > 0 {
+		p.Interest = x / (1 + x)
 	}
-	p.Interest = float32(math.Round(sum/(1+sum)*1e5) / 1e5)
 	return &p
 }
 
@@ -240,50 +235,6 @@ func (r *replay) proof(reader, n int32, mine []float32) *feature.Proof {
 		}
 	}
 	return p
-}
-
-// coLikers are those who liked what the reader liked last, and how much they
-// agree: each common note weighs by its popularity to the power of -1/2, halved
-// every 72 hours; the 50 nearest.
-func (r *replay) coLikers(reader int32) map[int32]float64 {
-	sums := make(map[int32]float64)
-	past := r.past[reader]
-	for _, d := range past[max(0, len(past)-100):] {
-		acts := r.notes[d.note].acts
-		weight := math.Exp2(-float64(r.now-d.at)/(72*hour)) / math.Sqrt(float64(len(acts)))
-		for _, other := range acts {
-			if other.who != reader && other.what != feature.Dislike && other.what != feature.Report {
-				sums[other.who] += weight
-			}
-		}
-	}
-	who := make([]int32, 0, len(sums))
-	for k, v := range sums {
-		sums[k] = v / math.Sqrt(10+float64(len(r.past[k])))
-		who = append(who, k)
-	}
-	slices.SortFunc(who, func(a, b int32) int {
-		if sums[a] != sums[b] {
-			return compare(float32(sums[b]), float32(sums[a]))
-		}
-		return int(a - b)
-	})
-	out := make(map[int32]float64)
-	for _, k := range who[:min(50, len(who))] {
-		out[k] = sums[k]
-	}
-	return out
-}
-
-func (r *replay) stages(n int32, like map[int32]float64) *feature.Stages {
-	sum, all := 0.0, 0
-	for _, d := range r.notes[n].acts {
-		if d.what != feature.Dislike && d.what != feature.Report {
-			all++
-			sum += like[d.who] * math.Exp2(-float64(r.now-d.at)/(72*hour))
-		}
-	}
-	return &feature.Stages{CoLike: float32(sum / math.Sqrt(float64(max(1, all))))}
 }
 
 // novelty compares with the ten notes that the reader liked last.

@@ -28,6 +28,11 @@ type replay struct {
 	pairs   map[[2]int32]*pairState // reader, author
 	past    map[int32][]deed        // reader: what they did, oldest first
 	recent  []int32                 // notes, oldest first
+	given   []uint32                // by key: notes of the last 14 days that it liked
+	young   int                     // of recent, the first that is not older than those
+	stamp   []uint64                // by key: the turn in which it was seen
+	turn    uint64
+	fades   []float32
 	encoder *builtin.Encoder
 	common  map[[2]int32]feature.Pair // what never changes of a pair
 }
@@ -98,7 +103,7 @@ func newReplay(log *crowd.Log, w *web) *replay {
 	return &replay{
 		log: log, web: w, notes: make([]noteState, len(log.Notes)), facts: make([]feature.Note, len(log.Notes)),
 		made: make([]bool, len(log.Notes)), authors: make([]authorState, len(log.Keys)),
-		pairs: make(map[[2]int32]*pairState), past: make(map[int32][]deed), encoder: builtin.NewEncoder(),
+		pairs: make(map[[2]int32]*pairState), given: make([]uint32, len(log.Keys)), stamp: make([]uint64, len(log.Keys)), fades: newFades(), past: make(map[int32][]deed), encoder: builtin.NewEncoder(),
 		common: make(map[[2]int32]feature.Pair),
 	}
 }
@@ -110,6 +115,7 @@ func (r *replay) advance(to int64) {
 		r.at++
 	}
 	r.now = to
+	r.age()
 }
 
 func action(d crowd.Deed) feature.Action {
@@ -139,6 +145,9 @@ func (r *replay) read(a crowd.Act) {
 		}
 	}
 	d := deed{at: a.At, who: a.Who, note: a.Note, what: what, msat: a.Msat}
+	if liking(what) && !n.liked(a.Who) && r.log.Notes[a.Note].At >= a.At-nearNotes {
+		r.given[a.Who]++
+	}
 	n.acts = append(n.acts, d)
 	r.remember(d, author)
 }
@@ -147,19 +156,20 @@ func (r *replay) read(a crowd.Act) {
 func (r *replay) remember(d deed, author int32) {
 	weight := r.web.global[d.who]
 	to, from := &r.authors[author], &r.authors[d.who]
-	if from.first == 0 {
-		from.first = d.at
-	}
 	if d.what == feature.Report {
 		to.report += weight
+		return
 	}
-	if d.what == feature.Report || d.what == feature.Dislike {
+	r.past[d.who] = append(r.past[d.who], d)
+	if d.what == feature.Dislike {
 		return
 	}
 	which := 0
 	switch d.what {
 	case feature.Like, feature.Emoji:
-		to.likes += float64(weight)
+		if d.what == feature.Like {
+			to.likes += float64(weight)
+		}
 		from.acts.add(d.at, 1.0/7)
 	case feature.Reply:
 		which = 1
@@ -177,7 +187,6 @@ func (r *replay) remember(d deed, author int32) {
 		p.all++
 	}
 	r.pair(author, d.who).add(inbound, d.at)
-	r.past[d.who] = append(r.past[d.who], d)
 }
 
 func (r *replay) pair(reader, author int32) *pairState {

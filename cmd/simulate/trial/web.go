@@ -154,7 +154,9 @@ func (w *web) common(a, b int32) (both int, share float32) {
 	return both, share
 }
 
-func (w *web) hops(from, to int32) uint8 {
+// hops are as relay/graph counts them: 3 for whoever is further away and
+// reached by the reader's own ranking.
+func (w *web) hops(from, to int32, mine []float32) uint8 {
 	if w.sets[from][to] {
 		return 1
 	}
@@ -162,6 +164,9 @@ func (w *web) hops(from, to int32) uint8 {
 		if w.sets[mid][to] {
 			return 2
 		}
+	}
+	if w.sets[from] != nil && mine[to] > 0 {
+		return 3
 	}
 	return 0
 }

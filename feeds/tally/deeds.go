@@ -1,0 +1,45 @@
+package tally
+
+// Set is a set of actions, a bit for each.
+type Set uint16
+
+// AllActions is every action that a key can do with a note; Liking those that
+// are taken for liking it.
+const (
+	AllActions Set = 1<<Actions - 1
+	Liking     Set = 1<<Like | 1<<Repost | 1<<Zap
+)
+
+// Has reports whether an action is in the set.
+func (s Set) Has(a Action) bool { return s&(1<<a) != 0 }
+
+// Any reports whether the sets have an action in common.
+func (s Set) Any(of Set) bool { return s&of != 0 }
+
+// Deeds is what one key did with a note.
+type Deeds struct {
+	Done  Set
+	Liked int64 // created_at of its first act of Liking; 0: none
+}
+
+// Actors yields each key that did something with a note by now, but for its
+// author, once: many events of one key are no more than one.
+func (r *Reader) Actors(n Note, yield func(actor uint32, did Deeds) bool) {
+	acts := n.inner.acts
+	for i := 0; i < len(acts); {
+		actor, did := acts[i].actor, Deeds{}
+		for ; i < len(acts) && acts[i].actor == actor; i++ {
+			a := acts[i]
+			if a.at > r.now {
+				continue
+			}
+			did.Done |= 1 << a.action()
+			if Liking.Has(a.action()) && (did.Liked == 0 || int64(a.at) < did.Liked) {
+				did.Liked = int64(a.at)
+			}
+		}
+		if did.Done != 0 && actor != n.Author && !yield(actor, did) {
+			return
+		}
+	}
+}
