@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"agora/feeds/tally"
@@ -18,22 +19,59 @@ type noteCache struct {
 	most   int
 	encode func([]int32) []float32
 	mu     sync.RWMutex // guards what follows
-	by     map[tally.Key]*feature.Note
+	by     map[tally.Key]*note
+}
+
+// note is one of them, with what the tally last said of it to everybody.
+type note struct {
+	feature.Note
+	standing atomic.Pointer[standing]
+}
+
+// standing is what the tally says of a note whoever asks. It is replaced when
+// somebody acts on the note, and as rates fade.
+type standing struct {
+	at      int64 // Unix seconds
+	version tally.Version
+	counts  tally.Counts
+	twins   tally.Twins
+	thread  tally.Thread
+}
+
+// standingFresh is how many seconds rates and near-duplicates are taken for
+// current; a new act is seen at once.
+const standingFresh = 2
+
+// standingOf asks the tally about a note, unless it did just now.
+func (n *note) standingOf(r *tally.Reader, of tally.Note, now int64) *standing {
+	if n != nil {
+		if s := n.standing.Load(); s != nil && s.version == r.Version(of) && now >= s.at && now-s.at < standingFresh {
+			return s
+		}
+	}
+	s := &standing{at: now, version: r.Version(of), counts: r.Counts(of, nil), twins: r.Twins(of)}
+	if of.Reply {
+		s.thread = r.Thread(of)
+	}
+	if n != nil {
+		n.standing.Store(s)
+	}
+	return s
 }
 
 func newNoteCache(most int, encode func([]int32) []float32) *noteCache {
 	if encode == nil {
 		encode = func([]int32) []float32 { return nil }
 	}
-	return &noteCache{most: most, encode: encode, by: map[tally.Key]*feature.Note{}}
+	return &noteCache{most: most, encode: encode, by: map[tally.Key]*note{}}
 }
 
-func (c *noteCache) put(ev *nostr.Event) *feature.Note {
+func (c *noteCache) put(ev *nostr.Event) *note {
 	id, ok := key(ev.ID)
 	if !ok {
 		return nil
 	}
-	n := feature.Read(ev)
+	n := &note{Note: feature.Read(ev)}
 	n.Tokens = feature.Tokens(ev.Content, feature.DefaultTokens)
 	n.Vector = c.encode(n.Tokens)
 	c.mu.Lock()
@@ -44,12 +82,12 @@ func (c *noteCache) put(ev *nostr.Event) *feature.Note {
 		}
 		delete(c.by, old)
 	}
-	c.by[id] = &n
-	return &n
+	c.by[id] = n
+	return n
 }
 
 // find fills in what is held, and gives the places of what is not.
-func (c *noteCache) find(ids []tally.Key, into []*feature.Note) (missing []int) {
+func (c *noteCache) find(ids []tally.Key, into []*note) (missing []int) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for i, id := range ids {

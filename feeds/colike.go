@@ -1,9 +1,7 @@
 package feeds
 
 import (
-	"cmp"
 	"math"
-	"slices"
 
 	"agora/feeds/tally"
 	"agora/ranker/feature"
@@ -11,6 +9,8 @@ import (
 
 // near is what is found around a viewer in one look over the notes.
 type near struct {
+	looked   int64       // when, Unix seconds; 0: never
+	followed []tally.Key // the newest notes of followed keys
 	trusted  []tally.Key // notes that followed keys acted upon, those with most of their trust first
 	liked    []tally.Key // notes that co-likers like, the best first
 	likes    map[tally.Key]coliked
@@ -48,11 +48,15 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 			follows[at] = true
 		}
 	}
-	out := near{likes: map[tally.Key]coliked{}, interest: map[tally.Key]float32{}}
-	var trusted, liked []worth
+	followed, trusted, liked := newTop[struct{}](2*mostFollowed), newTop[struct{}](mostNear), newTop[coliked](mostColiked)
+	interest := make([]float32, size)
 	r.All(func(n tally.Note) bool {
-		if now-n.Created > int64(nearNotes.Seconds()) {
+		age := now - n.Created
+		if age > int64(nearNotes.Seconds()) {
 			return true
+		}
+		if follows[n.Author] {
+			followed.add(-float32(age), n.ID, struct{}{})
 		}
 		proof, of := float32(0), coliked{}
 		r.Actors(n, func(actor uint32, did tally.Deeds) bool {
@@ -74,37 +78,30 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 			return true
 		})
 		if proof > 0 {
-			trusted = append(trusted, worth{n.ID, proof * fade(now-n.Created)})
+			trusted.add(proof*fade(age), n.ID, struct{}{})
 		}
 		if score := of.sums[1]; score > 0 && n.Author != lens.Self {
-			out.likes[n.ID] = of
-			liked = append(liked, worth{n.ID, score / float32(math.Sqrt(float64(of.crowd)+5))})
-			out.interest[r.Key(n.Author)] += score / (5 + of.crowd)
+			liked.add(score/float32(math.Sqrt(float64(of.crowd)+5)), n.ID, of)
+			interest[n.Author] += score / (5 + of.crowd)
 		}
 		return true
 	})
-	out.trusted, out.liked = best(trusted, mostNear), best(liked, mostColiked)
-	out.trim()
+	out := near{looked: now, followed: followed.ids(2 * mostFollowed), trusted: trusted.ids(mostNear), liked: liked.ids(mostNear)}
+	out.likes = make(map[tally.Key]coliked, mostColiked)
+	for _, p := range liked.best() {
+		out.likes[p.id] = p.of
+	}
+	authors := newTop[struct{}](mostInterest)
+	for at, x := range interest {
+		if x > 0 {
+			authors.add(x, r.Key(uint32(at)), struct{}{})
+		}
+	}
+	out.interest = make(map[tally.Key]float32, mostInterest)
+	for _, p := range authors.best() {
+		out.interest[p.id] = p.value
+	}
 	return out
-}
-
-// trim keeps what is worth most, in memory of its own.
-func (n *near) trim() {
-	kept := make(map[tally.Key]coliked, len(n.liked))
-	for _, id := range n.liked {
-		kept[id] = n.likes[id]
-	}
-	n.likes = kept
-	n.liked = slices.Clone(n.liked[:min(len(n.liked), mostNear)])
-	var authors []worth
-	for author, v := range n.interest {
-		authors = append(authors, worth{author, v})
-	}
-	interest := make(map[tally.Key]float32, mostInterest)
-	for _, author := range best(authors, mostInterest) {
-		interest[author] = n.interest[author]
-	}
-	n.interest = interest
 }
 
 // favours are the actions that speak for a note.
@@ -177,37 +174,6 @@ func (f *fades) at(i int, age int64) float32 {
 
 // fade halves what a note is worth every two days.
 func fade(age int64) float32 { return float32(math.Exp2(-float64(age) / (2 * 86400))) }
-
-type worth struct {
-	id    tally.Key
-	value float32
-}
-
-// best are the ids worth most, in order.
-func best(list []worth, most int) []tally.Key {
-	if len(list) > 2*most {
-		list = above(list, most)
-	}
-	slices.SortFunc(list, func(a, b worth) int {
-		return cmp.Or(cmp.Compare(b.value, a.value), slices.Compare(a.id[:], b.id[:]))
-	})
-	out := make([]tally.Key, 0, min(most, len(list)))
-	for _, w := range list[:min(most, len(list))] {
-		out = append(out, w.id)
-	}
-	return out
-}
-
-// above leaves what is worth no less than the most-th best.
-func above(list []worth, most int) []worth {
-	values := make([]float32, len(list))
-	for i, w := range list {
-		values[i] = w.value
-	}
-	slices.Sort(values)
-	least := values[len(values)-most]
-	return slices.DeleteFunc(list, func(w worth) bool { return w.value < least })
-}
 
 // alike is how much each key is like the viewer, by place: the notes that both
 // like, the recent and the seldom liked more, over the square root of how much

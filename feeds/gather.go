@@ -19,8 +19,8 @@ type candidates struct {
 	facts   feature.Facts
 	ids     []tally.Key
 	authors []tally.Key
-	places  []uint32 // of the authors
-	notes   []*feature.Note
+	missing []int // candidates whose notes are not kept
+	notes   []*note
 	who     []*author
 	counts  []feature.Counts
 	proofs  []feature.Proof
@@ -42,6 +42,7 @@ const (
 	mostFresh    = 300
 	newAuthor    = 24 * time.Hour // how long an author is new
 	followedAge  = 14 * 24 * time.Hour
+	lateness     = 120 // seconds by which a note may come late and still be found before the viewer is met anew
 )
 
 // wanted says which notes a request asks for.
@@ -134,11 +135,7 @@ func (f *Feeds) collect(r *tally.Reader, w *wanted, c *candidates) {
 		}
 	}
 	if on&feature.FromFollows != 0 {
-		keys := make([]tally.Key, 0, len(w.viewer.follows))
-		for k := range w.viewer.follows {
-			keys = append(keys, k)
-		}
-		f.fromAuthors(r, w, c, keys, feature.FromFollows, mostFollowed)
+		f.fromFollows(r, w, c)
 	}
 	if on&feature.FromTrusted != 0 {
 		c.addAll(r, w, w.viewer.near.trusted, feature.FromTrusted, mostTrusted)
@@ -188,6 +185,28 @@ func (f *Feeds) fromAuthors(r *tally.Reader, w *wanted, c *candidates, keys []ta
 	})
 }
 
+// fromFollows takes the newest notes of whom the viewer follows: those that
+// came since the viewer was met, then those found at that time.
+func (f *Feeds) fromFollows(r *tally.Reader, w *wanted, c *candidates) {
+	near := &w.viewer.near
+	if len(w.kinds) > 0 || w.since > 0 || w.until > 0 || w.stages.noReplies || near.looked == 0 {
+		keys := make([]tally.Key, 0, len(w.viewer.follows))
+		for k := range w.viewer.follows {
+			keys = append(keys, k)
+		}
+		f.fromAuthors(r, w, c, keys, feature.FromFollows, mostFollowed)
+		return
+	}
+	lens, limit := w.viewer.lens(r), len(c.found)+mostFollowed
+	r.Recent(func(n tally.Note) bool {
+		if lens.Follows(n.Author) && !c.add(r, w, &n, feature.FromFollows) {
+			return false
+		}
+		return n.Created >= near.looked-lateness && len(c.found) < limit
+	})
+	c.addAll(r, w, near.followed, feature.FromFollows, limit-len(c.found))
+}
+
 // fromRecent takes the newest notes, and among them those of new authors.
 func (f *Feeds) fromRecent(r *tally.Reader, w *wanted, c *candidates, on feature.Source) {
 	fresh := 0
@@ -207,7 +226,7 @@ func (f *Feeds) fromRecent(r *tally.Reader, w *wanted, c *candidates, on feature
 // fit makes room for as many candidates as were found.
 func (c *candidates) fit() {
 	n := len(c.found)
-	c.ids, c.authors, c.places = sized(c.ids, n), sized(c.authors, n), sized(c.places, n)
+	c.ids, c.authors = sized(c.ids, n), sized(c.authors, n)
 	c.notes, c.who = sized(c.notes, n), sized(c.who, n)
 	c.counts, c.proofs, c.threads = sized(c.counts, n), sized(c.proofs, n), sized(c.threads, n)
 	c.stages, c.signals = sized(c.stages, n), sized(c.signals, n)
@@ -232,22 +251,28 @@ func (f *Feeds) count(r *tally.Reader, w *wanted, c *candidates) {
 	f.topMu.RUnlock()
 	for i := range c.found {
 		n := &c.found[i]
-		c.ids[i], c.authors[i], c.places[i] = n.ID, r.Key(n.Author), n.Author
+		c.ids[i], c.authors[i] = n.ID, r.Key(n.Author)
+	}
+	c.missing = f.notes.find(c.ids, c.notes)
+	for i := range c.found {
+		n := &c.found[i]
 		a, good := f.authors.find(c.authors[i], now)
 		if !good {
 			a = tallied(r, n.Author, public, a, now)
 			f.authors.put(c.authors[i], a)
 		}
 		c.who[i] = a
-		counts := r.Counts(*n, lens)
-		c.fill(i, &counts)
-		if twins := r.Twins(*n); twins.Notes > 0 {
-			c.counts[i].Duplicates, c.counts[i].DuplicateKeys, c.counts[i].Earlier = clip16(twins.Notes), clip16(twins.Keys), clip16(twins.Earlier)
+		s := c.notes[i].standingOf(r, *n, w.now)
+		counts := s.counts
+		if lens != nil {
+			r.Look(*n, lens, &counts)
 		}
+		c.fill(i, &counts)
+		c.counts[i].Duplicates, c.counts[i].DuplicateKeys, c.counts[i].Earlier = clip16(s.twins.Notes), clip16(s.twins.Keys), clip16(s.twins.Earlier)
 		later, _ := slices.BinarySearch(a.written, n.Created+1)
 		c.counts[i].NewerByAuthor = clip16(len(a.written) - later)
 		if n.Reply {
-			c.thread(r, w, i, n, lens)
+			c.thread(r, i, &s.thread, lens)
 		}
 	}
 }
@@ -265,8 +290,7 @@ func (c *candidates) fill(i int, from *tally.Counts) {
 	c.proofs[i] = feature.Proof{Actors: from.Proof, Trust: from.ProofTrust, Acted: from.Acted}
 }
 
-func (c *candidates) thread(r *tally.Reader, w *wanted, i int, n *tally.Note, lens *tally.Lens) {
-	t := r.Thread(*n)
+func (c *candidates) thread(r *tally.Reader, i int, t *tally.Thread, lens *tally.Lens) {
 	to := &c.threads[i]
 	to.Depth, to.RootAt, to.Siblings = clip16(t.Depth), t.RootAt, uint32(t.Siblings)
 	if t.ParentAuthor != tally.NoPlace {
@@ -310,8 +334,7 @@ func share(part, rest float32) float32 {
 // readNotes finds what the notes say of themselves. What nobody may read is
 // left with nothing, and finish leaves it out.
 func (f *Feeds) readNotes(ctx context.Context, c *candidates) error {
-	missing := f.notes.find(c.ids, c.notes)
-	for chunk := range slices.Chunk(missing, 500) {
+	for chunk := range slices.Chunk(c.missing, 500) {
 		ids := make([]string, len(chunk))
 		for i, at := range chunk {
 			ids[i] = hexKey(c.ids[at])
@@ -387,7 +410,7 @@ func (f *Feeds) finish(w *wanted, c *candidates) {
 		}
 		to := &c.facts.Candidates[kept]
 		*to = feature.Candidate{
-			Note: c.notes[i], Author: &c.who[i].Author, Counts: &c.counts[i], Proof: &c.proofs[i],
+			Note: &c.notes[i].Note, Author: &c.who[i].Author, Counts: &c.counts[i], Proof: &c.proofs[i],
 			Thread: &c.threads[i], Stages: &c.stages[i], Signals: &c.signals[i], Sources: c.sources[i],
 		}
 		if w.viewer.hex != "" {
@@ -423,12 +446,12 @@ func (f *Feeds) novelty(v *viewer, c *candidates) {
 			ids = append(ids, d.note)
 		}
 	}
-	notes := make([]*feature.Note, len(ids))
+	notes := make([]*note, len(ids))
 	f.notes.find(ids, notes)
 	var liked []bag
 	for _, n := range notes {
 		if n != nil && len(n.Tokens) > 0 {
-			liked = append(liked, textOf(n))
+			liked = append(liked, textOf(&n.Note))
 		}
 	}
 	for i := range c.facts.Candidates {

@@ -27,7 +27,7 @@ func (f *Feeds) LookOver(now time.Time) {
 		f.counted = now
 		f.cfg.Tally.Read(now.Unix(), func(r *tally.Reader) { given = countLikes(r, now.Unix()) })
 	}
-	var hot, top []worth
+	hot, week := newTop[struct{}](mostHot), newTop[struct{}](mostTop+mostHot)
 	f.cfg.Tally.Read(now.Unix(), func(r *tally.Reader) {
 		r.All(func(n tally.Note) bool {
 			w := r.Support(n)
@@ -35,19 +35,19 @@ func (f *Feeds) LookOver(now time.Time) {
 				return true
 			}
 			age := now.Unix() - n.Created
-			hot = append(hot, worth{n.ID, float32(math.Log10(1+10*w) - float64(age)/45000)})
+			hot.add(float32(math.Log10(1+10*w)-float64(age)/45000), n.ID, struct{}{})
 			if age < 7*86400 {
-				top = append(top, worth{n.ID, float32(w)})
+				week.add(float32(w), n.ID, struct{}{})
 			}
 			return true
 		})
 	})
-	list := best(hot, mostHot)
+	list := hot.ids(mostHot)
 	seen := make(map[tally.Key]bool, len(list))
 	for _, id := range list {
 		seen[id] = true
 	}
-	rest := best(top, mostTop+mostHot)
+	rest := week.ids(mostTop + mostHot)
 	merged := make([]tally.Key, 0, mostHot+mostTop)
 	for i, id := range list { // two of the hot, then one of the top
 		merged = append(merged, id)

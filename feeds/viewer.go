@@ -77,19 +77,18 @@ type trusts struct {
 	follows []uint64 // a bit for each place
 }
 
-const unknown = math.MaxUint32
-
 func (v *viewer) newTrusts(r *tally.Reader) *trusts {
 	size, reused := r.Places()
-	t := &trusts{reused: reused, cells: make([]uint32, size), follows: make([]uint64, size/64+1)}
+	t := &trusts{reused: reused, cells: make([]uint32, size+size/8+64), follows: make([]uint64, size/64+1)}
 	for i := range t.cells {
-		t.cells[i] = unknown
+		t.cells[i] = tally.UnknownTrust
 	}
 	for k := range v.follows {
 		if at := r.Place(k); at != tally.NoPlace {
 			t.follows[at/64] |= 1 << (at % 64)
 		}
 	}
+	t.follows = t.follows[:size/64] // the last word is not whole: a key may come that is followed
 	return t
 }
 
@@ -97,29 +96,19 @@ func (v *viewer) newTrusts(r *tally.Reader) *trusts {
 func (v *viewer) lens(r *tally.Reader) *tally.Lens {
 	size, reused := r.Places()
 	table := v.trust.Load()
-	if table == nil || table.reused != reused || len(table.cells) < size-size/8 {
+	if table == nil || table.reused != reused || len(table.cells) < size {
 		table = v.newTrusts(r)
 		v.trust.Store(table)
 	}
-	ask := func(place uint32) float32 { return v.view.Trust(hexKey(r.Key(place))) }
 	return &tally.Lens{
-		Self: r.Place(v.key),
-		Follows: func(place uint32) bool {
-			if int(place) >= len(table.cells) {
-				return v.follows[r.Key(place)]
+		Self: r.Place(v.key), Trusts: table.cells, Followed: table.follows,
+		AskFollows: func(place uint32) bool { return v.follows[r.Key(place)] },
+		AskTrust: func(place uint32) float32 {
+			trust := v.view.Trust(hexKey(r.Key(place)))
+			if int(place) < len(table.cells) {
+				atomic.StoreUint32(&table.cells[place], math.Float32bits(trust))
 			}
-			return table.follows[place/64]&(1<<(place%64)) != 0
-		},
-		Trust: func(place uint32) float32 {
-			if int(place) >= len(table.cells) {
-				return ask(place)
-			}
-			bits := atomic.LoadUint32(&table.cells[place])
-			if bits == unknown {
-				bits = math.Float32bits(ask(place))
-				atomic.StoreUint32(&table.cells[place], bits)
-			}
-			return math.Float32frombits(bits)
+			return trust
 		},
 	}
 }
@@ -321,7 +310,7 @@ func (v *viewer) readLiked(f *Feeds) {
 	for i, d := range v.history {
 		ids[i] = d.note
 	}
-	notes := make([]*feature.Note, len(ids))
+	notes := make([]*note, len(ids))
 	f.notes.find(ids, notes)
 	vectors := make(map[int64][]float32, len(notes))
 	total := float32(0)

@@ -187,7 +187,7 @@ func (a *actors) sum(acts []act, author, now uint32) (s sums) {
 			j++
 		}
 		if acts[i].actor != author {
-			s.add(shareOf(acts[i:j], now), a.list[acts[i].actor].weight, 1)
+			s.add(shareOf(acts[i:j], now), a.weight[acts[i].actor], 1)
 		}
 		i = j
 	}

@@ -10,22 +10,22 @@ const Unit = math.MaxUint16
 
 // actor is a key that wrote a live note or acted on one.
 type actor struct {
-	key    Key
-	notes  uint32 // place + 1 of the newest arrived of its notes; they are a chain
-	refs   uint32 // notes, acts and lists that name it
-	first  uint32 // created_at of its earliest event seen, Unix seconds; 0: none
-	weight uint16 // global trust at the epoch, in 65,535ths
+	key   Key
+	notes uint32 // place + 1 of the newest arrived of its notes; they are a chain
+	refs  uint32 // notes, acts and lists that name it
+	first uint32 // created_at of its earliest event seen, Unix seconds; 0: none
 }
 
 // actors is the table of keys; places of those gone are used again.
 type actors struct {
-	list  []actor
-	free  []uint32
-	index index
-	about map[uint32][]act // what was done against a key: reports, mutes; acts sorted as a note's
-	trust func(Key) float32
-	reuse uint64 // counts places given to another key
-	aging bool   // what is released now has only become old: its key is remembered
+	list   []actor
+	weight []uint16 // by place: global trust at the epoch, in 65,535ths
+	free   []uint32
+	index  index
+	about  map[uint32][]act // what was done against a key: reports, mutes; acts sorted as a note's
+	trust  func(Key) float32
+	reuse  uint64 // counts places given to another key
+	aging  bool   // what is released now has only become old: its key is remembered
 }
 
 func newActors() actors {
@@ -42,16 +42,18 @@ func (a *actors) intern(k Key) uint32 {
 		return n
 	}
 	n := uint32(len(a.list))
-	fresh := actor{key: k, weight: weigh(a.trust(k))}
+	fresh, weight := actor{key: k}, weigh(a.trust(k))
 	if last := len(a.free) - 1; last >= 0 {
 		n, a.free = a.free[last], a.free[:last]
-		a.list[n] = fresh
+		a.list[n], a.weight[n] = fresh, weight
 		a.reuse++
 	} else {
 		if len(a.list) == cap(a.list) {
-			a.list = append(make([]actor, 0, len(a.list)+len(a.list)/8+16), a.list...)
+			more := len(a.list) + len(a.list)/8 + 16
+			a.list = append(make([]actor, 0, more), a.list...)
+			a.weight = append(make([]uint16, 0, more), a.weight...)
 		}
-		a.list = append(a.list, fresh)
+		a.list, a.weight = append(a.list, fresh), append(a.weight, weight)
 	}
 	a.index.add(n, a.name)
 	return n
@@ -63,7 +65,7 @@ func (a *actors) forget(n uint32) {
 		return
 	}
 	a.index.drop(n, a.name)
-	a.list[n] = actor{}
+	a.list[n], a.weight[n] = actor{}, 0
 	a.free = append(a.free, n)
 }
 

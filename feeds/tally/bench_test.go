@@ -123,7 +123,7 @@ func BenchmarkCounts2000(b *testing.B) {
 	c := newCrowd(100_000, 40_000)
 	book := c.fill(1_000_000)
 	r := &Reader{book, moment32(c.now)}
-	lens := &Lens{Trust: func(a uint32) float32 { return float32(a&15) / 16 }, Follows: func(a uint32) bool { return a%100 == 0 }, Self: NoPlace}
+	lens := &Lens{AskTrust: func(a uint32) float32 { return float32(a&15) / 16 }, AskFollows: func(a uint32) bool { return a%100 == 0 }, Self: NoPlace}
 	for b.Loop() {
 		i := 0
 		for n := range r.Recent {

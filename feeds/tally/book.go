@@ -1,7 +1,6 @@
 package tally
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
@@ -14,6 +13,7 @@ type book struct {
 	actors actors
 	notes  notes
 	twins  twins
+	epoch  uint32           // counts the times that trust was weighed
 	recent []moment         // live notes by created_at, the latest last; at most mostRecent
 	places []ref            // places without a note, the earliest made first; may name some that are gone
 	empty  int              // places without a note
@@ -219,9 +219,7 @@ func (b *book) putDeed(s *statement, d deed) {
 	}
 	if len(n.acts) >= crowd && (n.extra == nil || n.extra.sums == nil) {
 		b.settle(at)
-		return
 	}
-	b.joinHeavy(at, actor)
 }
 
 // share lets change alter what an actor did with a note, and keeps the sums.
@@ -230,7 +228,7 @@ func (b *book) share(n *note, actor uint32, change func()) {
 		change()
 		return
 	}
-	weight := b.actors.list[actor].weight
+	weight := b.actors.weight[actor]
 	from, to := groupOf(n.acts, actor)
 	n.extra.sums.add(shareOf(n.acts[from:to], math.MaxUint32), weight, -1)
 	change()
@@ -243,7 +241,7 @@ func (b *book) settle(at uint32) {
 	n := b.notes.at(at)
 	if len(n.acts) < crowd {
 		if n.extra != nil {
-			n.extra.sums, n.extra.heavy = nil, nil
+			n.extra.sums = nil
 		}
 		return
 	}
@@ -254,57 +252,6 @@ func (b *book) settle(at uint32) {
 	s := b.actors.sum(n.acts, n.author, latest)
 	n.extra = n.more()
 	n.extra.sums = &s
-	b.findHeavy(n)
-}
-
-// findHeavy takes the actors who weigh most out of a throng.
-func (b *book) findHeavy(n *note) {
-	n.extra.heavy = nil
-	if len(n.acts) >= throng {
-		n.extra.heavy = b.heaviest(n.acts, n.author)
-	}
-}
-
-// heaviest are the actors who weigh most, at most mostLens. Whoever weighs
-// nothing, however many of them there are, displaces nobody.
-func (b *book) heaviest(acts []act, author uint32) []uint32 {
-	var room [throng]uint64
-	all := room[:0] // weight and actor, so that their order is that of heavier, backwards
-	for i, a := range acts {
-		if a.actor != author && (i == 0 || acts[i-1].actor != a.actor) {
-			all = append(all, uint64(b.actors.list[a.actor].weight)<<32|uint64(^a.actor))
-		}
-	}
-	slices.Sort(all)
-	out := make([]uint32, 0, mostLens)
-	for _, v := range slices.Backward(all) {
-		if len(out) == mostLens {
-			break
-		}
-		out = append(out, ^uint32(v))
-	}
-	return out
-}
-
-func (b *book) heavier(x, y uint32) int {
-	return cmp.Or(cmp.Compare(b.actors.list[y].weight, b.actors.list[x].weight), cmp.Compare(x, y))
-}
-
-// joinHeavy puts an actor among those who weigh most, if it belongs there.
-func (b *book) joinHeavy(at, actor uint32) {
-	n := b.notes.at(at)
-	if n.extra == nil || n.extra.sums == nil {
-		return
-	}
-	heavy := n.extra.heavy
-	if heavy == nil {
-		b.findHeavy(n)
-		return
-	}
-	i, found := slices.BinarySearchFunc(heavy, actor, b.heavier)
-	if !found && i < mostLens && actor != n.author {
-		n.extra.heavy = slices.Insert(heavy[:min(len(heavy), mostLens-1)], i, actor)
-	}
 }
 
 // putAgainst takes in a report of an author.

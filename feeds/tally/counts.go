@@ -5,9 +5,6 @@ import (
 	"slices"
 )
 
-// mostLens is how many actors of a note are looked at through a viewer's eyes.
-const mostLens = 64
-
 // mostChain is how many of an author's notes are looked at, from the one that
 // arrived last.
 const mostChain = 200
@@ -17,7 +14,7 @@ type Counts struct {
 	Actors     [Actions]uint32  // distinct keys, those of people among them
 	People     [Actions]uint32  // those that proved to be one person each, of the largest class
 	Trust      [Actions]float32 // sum of their trust at the epoch
-	Viewer     [Actions]float32 // sum of the viewer's trust in them, at most 64 of them
+	Viewer     [Actions]float32 // sum of the viewer's trust in them, of the 64 whom the viewer trusts most
 	Rate       [Windows]float32 // distinct keys per hour, decayed with the window
 	TrustRate  [Windows]float32 // the same, each as its trust
 	Msat       uint64           // millisats of zaps
@@ -25,14 +22,6 @@ type Counts struct {
 	Proof      [Actions]uint16  // keys that the viewer follows
 	ProofTrust float32          // the viewer's trust in those, each once
 	Acted      bool             // the viewer liked, answered, reposted, quoted or zapped it
-}
-
-// Lens is a viewer's eyes. Keys are named by their place, which Reader.Key and
-// Reader.Place translate.
-type Lens struct {
-	Trust   func(actor uint32) float32 // 0 for whom the viewer mutes
-	Follows func(actor uint32) bool
-	Self    uint32 // the viewer's own place; NoPlace: it has none
 }
 
 // NoPlace is the place of a key that is not known here.
@@ -82,7 +71,7 @@ func (r *Reader) Places() (size int, reused uint64) {
 }
 
 // Weight is the trust of a key at the epoch.
-func (r *Reader) Weight(actor uint32) float32 { return float32(r.b.actors.list[actor].weight) / Unit }
+func (r *Reader) Weight(actor uint32) float32 { return float32(r.b.actors.weight[actor]) / Unit }
 
 // note shows a place, when there is a note by now.
 func (r *Reader) note(at uint32) (Note, bool) {
@@ -188,7 +177,7 @@ func (r *Reader) Counts(n Note, lens *Lens) (c Counts) {
 		}
 	}
 	if lens != nil {
-		r.look(n, lens, &c)
+		r.Look(n, lens, &c)
 	}
 	return c
 }
@@ -219,74 +208,6 @@ func (r *Reader) total(n Note, c *Counts) {
 	for w, span := range windows() {
 		c.Rate[w] = float32(max(0, s.rate[w]) * 3600 / span)
 		c.TrustRate[w] = float32(max(0, s.weight[w]) / Unit * 3600 / span)
-	}
-}
-
-// look is the part that depends on who looks. All acts are seen for whom the
-// viewer follows; trust is summed over at most 64 actors, those who weigh most.
-func (r *Reader) look(n Note, lens *Lens, c *Counts) {
-	acts := n.inner.acts
-	few := len(acts) <= mostLens
-	for i := 0; i < len(acts); {
-		j := i + 1
-		for j < len(acts) && acts[j].actor == acts[i].actor {
-			j++
-		}
-		if acts[i].actor != n.Author {
-			r.lookAt(acts[i:j], lens, few, c)
-		}
-		i = j
-	}
-	if few {
-		return
-	}
-	heavy := r.b.heavyOf(n.inner)
-	for _, actor := range heavy {
-		from, to := groupOf(acts, actor)
-		r.trustIn(shareOf(acts[from:to], r.now), lens.Trust(actor), c)
-	}
-}
-
-// heavyOf are the actors who weigh most, kept ready or picked now.
-func (b *book) heavyOf(n *note) []uint32 {
-	if n.extra != nil && n.extra.heavy != nil {
-		return n.extra.heavy
-	}
-	return b.heaviest(n.acts, n.author)
-}
-
-func (r *Reader) lookAt(group []act, lens *Lens, trust bool, c *Counts) {
-	actor := group[0].actor
-	follows := lens.Follows(actor)
-	if !follows && !trust && actor != lens.Self {
-		return
-	}
-	sh := shareOf(group, r.now)
-	if actor == lens.Self {
-		c.Acted = c.Acted || sh.first != math.MaxUint32
-	}
-	if trust {
-		r.trustIn(sh, lens.Trust(actor), c)
-	}
-	if !follows || sh.done == 0 {
-		return
-	}
-	if t := lens.Trust(actor); t > 0 {
-		c.ProofTrust += t
-		for action := range Actions {
-			c.Proof[action] += sh.done >> action & 1
-		}
-	}
-}
-
-func (r *Reader) trustIn(sh share, trust float32, c *Counts) {
-	if trust == 0 {
-		return
-	}
-	for action := range Actions {
-		if sh.done&(1<<action) != 0 {
-			c.Viewer[action] += trust
-		}
 	}
 }
 
@@ -438,7 +359,7 @@ func (r *Reader) AuthorActors(of uint32) (actors [Actions]uint32, trust [Actions
 		for action := range Actions {
 			if did&(1<<action) != 0 {
 				actors[action]++
-				sum[action] += uint64(r.b.actors.list[actor].weight)
+				sum[action] += uint64(r.b.actors.weight[actor])
 			}
 		}
 	}
@@ -466,7 +387,7 @@ func (r *Reader) Support(n Note) float64 {
 		if a.actor == n.Author || a.at > r.now || i > 0 && acts[i-1].actor == a.actor && acts[i-1].action() == a.action() && acts[i-1].at <= r.now {
 			continue
 		}
-		trust[a.action()] += uint32(r.b.actors.list[a.actor].weight)
+		trust[a.action()] += uint32(r.b.actors.weight[a.actor])
 	}
 	return support(&trust)
 }

@@ -38,12 +38,12 @@ func TestACrowdOfFreshKeysDisplacesNobody(t *testing.T) {
 		}
 		ring(fresh/2, fresh)
 		r := &Reader{b, 2000}
-		lens := &Lens{Trust: func(a uint32) float32 {
+		lens := &Lens{AskTrust: func(a uint32) float32 {
 			if friends[r.Key(a)] {
 				return 0.25
 			}
 			return 0
-		}, Follows: func(uint32) bool { return false }, Self: NoPlace}
+		}, AskFollows: func(uint32) bool { return false }, Self: NoPlace}
 		shown, _ := r.Find(note)
 		c := r.Counts(shown, lens)
 		if c.Actors[Like] != uint32(40+fresh) || math.Abs(float64(c.Trust[Like]-20)) > 0.01 || c.Viewer[Like] != 10 {

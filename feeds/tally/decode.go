@@ -68,7 +68,7 @@ func decode(body []byte) (*state, error) {
 	r, b := &reader{rest: body}, newBook()
 	b.change, b.purged = r.u64(), r.u64()
 	keys := r.count(36)
-	b.actors.list = make([]actor, keys)
+	b.actors.list, b.actors.weight = make([]actor, keys), make([]uint16, keys)
 	for i := range b.actors.list {
 		b.actors.list[i].key, b.actors.list[i].first = r.key(), r.u32()
 	}

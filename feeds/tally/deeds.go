@@ -43,3 +43,12 @@ func (r *Reader) Actors(n Note, yield func(actor uint32, did Deeds) bool) {
 		}
 	}
 }
+
+// Version is another one after somebody acted on a note, or took that back, or
+// trust was weighed anew.
+type Version struct{ acts, latest, epoch uint32 }
+
+// Version of what was done with a note.
+func (r *Reader) Version(n Note) Version {
+	return Version{uint32(len(n.inner.acts)), n.inner.latest, r.b.epoch}
+}

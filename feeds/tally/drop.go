@@ -87,19 +87,11 @@ func (b *book) dropAct(at, actor uint32, event Key) {
 		}
 		b.acts--
 		b.change++
-		if _, _, still := found(n.acts, actor); !still && n.extra != nil {
-			n.extra.heavy = slices.DeleteFunc(n.extra.heavy, func(o uint32) bool { return o == actor })
-		}
 		b.actors.release(actor)
-		if len(n.acts) == crowd/2 || n.extra != nil && n.extra.heavy != nil && len(n.extra.heavy) < mostLens/2 {
+		if len(n.acts) == crowd/2 {
 			b.settle(at)
 		}
 	}
-}
-
-func found(acts []act, actor uint32) (from, to int, ok bool) {
-	from, to = groupOf(acts, actor)
-	return from, to, from < to
 }
 
 // dropAgainst takes back what an event of an actor did against authors.

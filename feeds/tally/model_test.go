@@ -166,9 +166,9 @@ func same(a, b Counts) error {
 // eyes of a viewer who follows every fourth key.
 func eyes(r *Reader) *Lens {
 	return &Lens{
-		Trust:   func(a uint32) float32 { return float32(r.Key(a)[3]) / 255 },
-		Follows: func(a uint32) bool { return r.Key(a)[2]%4 == 0 },
-		Self:    NoPlace,
+		AskTrust:   func(a uint32) float32 { return float32(r.Key(a)[3]) / 255 },
+		AskFollows: func(a uint32) bool { return r.Key(a)[2]%4 == 0 },
+		Self:       NoPlace,
 	}
 }
 

@@ -11,10 +11,6 @@ const nobody = math.MaxUint32
 // added up whenever they are asked for.
 const crowd = 64
 
-// throng is how many acts a note has before the actors who weigh most are kept
-// ready. Of fewer they are picked whenever they are asked for.
-const throng = 512
-
 // note is a live note, or a place for one that others have acted on.
 type note struct {
 	id      Key
@@ -35,8 +31,7 @@ type note struct {
 
 // extra is what few notes have.
 type extra struct {
-	sums    *sums    // when there is a crowd
-	heavy   []uint32 // of a throng the actors who weigh most, heaviest first, at most mostLens
+	sums    *sums // when there is a crowd
 	zaps    []zap
 	address Key // sha256 of its address, of an addressable event; zero: none
 }

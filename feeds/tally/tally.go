@@ -172,10 +172,11 @@ func (t *Tally) Reweigh(now time.Time) {
 	defer t.mu.Unlock()
 	b := t.book
 	b.actors.trust, t.heaviest = trust, 0
+	b.epoch++
 	for i := range b.actors.list {
-		if a := &b.actors.list[i]; a.key != (Key{}) {
-			a.weight = weigh(trust(a.key))
-			t.heaviest = max(t.heaviest, a.weight)
+		if key := b.actors.list[i].key; key != (Key{}) {
+			b.actors.weight[i] = weigh(trust(key))
+			t.heaviest = max(t.heaviest, b.actors.weight[i])
 		}
 	}
 	for at := range b.notes.size {

@@ -173,7 +173,7 @@ func (r *replay) between(reader, who int32, mine []float32, near *near) *feature
 // counts is what others did with a note.
 func (r *replay) counts(n int32, mine []float32) *feature.Counts {
 	c := &feature.Counts{}
-	first, near := make(map[int32]bool), heaviest(r.notes[n].acts, r.web.global)
+	first, near := make(map[int32]bool), heaviest(r.notes[n].acts, mine)
 	for _, d := range r.notes[n].acts {
 		weight := r.web.global[d.who]
 		c.Actors[d.what]++
@@ -201,8 +201,8 @@ func (r *replay) counts(n int32, mine []float32) *feature.Counts {
 	return c
 }
 
-// heaviest are the 64 keys of a crowd that weigh most, as feeds/tally looks at
-// them through a viewer's eyes; nil: the crowd is not larger.
+// heaviest are the 64 keys of a crowd whom the reader trusts most, as
+// feeds/tally looks at them; nil: the crowd is not larger.
 func heaviest(acts []deed, weight []float32) map[int32]bool {
 	if len(acts) <= 64 {
 		return nil
