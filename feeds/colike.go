@@ -15,6 +15,7 @@ type near struct {
 	liked    []tally.Key // notes that co-likers like, the best first
 	likes    map[tally.Key]coliked
 	interest map[tally.Key]float32 // by author: how much co-likers like what it writes
+	zaps     []deed                // the viewer's own, whose receipts are signed by others
 }
 
 // coliked is how much co-likers like a note: the sum of how much each is like
@@ -50,6 +51,7 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 	}
 	followed, trusted, liked := newTop[struct{}](2*mostFollowed), newTop[struct{}](mostNear), newTop[coliked](mostColiked)
 	interest := make([]float32, size)
+	var zaps []deed
 	r.All(func(n tally.Note) bool {
 		age := now - n.Created
 		if age > int64(nearNotes.Seconds()) {
@@ -64,7 +66,7 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 				proof += lens.Trust(actor)
 			}
 			if actor == lens.Self && did.Done.Has(tally.Zap) {
-				v.zapped(r, n)
+				zaps = append(zaps, v.zapped(r, n)...)
 			}
 			if !did.Done.Any(tally.Liking) {
 				return true
@@ -86,7 +88,7 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 		}
 		return true
 	})
-	out := near{looked: now, followed: followed.ids(2 * mostFollowed), trusted: trusted.ids(mostNear), liked: liked.ids(mostNear)}
+	out := near{looked: now, zaps: zaps, followed: followed.ids(2 * mostFollowed), trusted: trusted.ids(mostNear), liked: liked.ids(mostNear)}
 	out.likes = make(map[tally.Key]coliked, mostColiked)
 	for _, p := range liked.best() {
 		out.likes[p.id] = p.of
@@ -107,15 +109,15 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 // favours are the actions that speak for a note.
 const favours = tally.AllActions &^ (1<<tally.Dislike | 1<<tally.Report)
 
-// zapped adds the viewer's zaps of a note to the history, which has none: their
-// receipts are signed by others.
-func (v *viewer) zapped(r *tally.Reader, n tally.Note) {
+// zapped is the viewer's zaps of a note.
+func (v *viewer) zapped(r *tally.Reader, n tally.Note) (out []deed) {
 	r.Acts(n, func(actor uint32, action tally.Action, at int64) bool {
 		if action == tally.Zap && r.Key(actor) == v.key {
-			v.history = append(v.history, deed{note: n.ID, author: r.Key(n.Author), action: feature.Zap, at: at})
+			out = append(out, deed{note: n.ID, author: r.Key(n.Author), action: feature.Zap, at: at})
 		}
 		return true
 	})
+	return out
 }
 
 // spread divides how much a key is like the viewer by the square root of how

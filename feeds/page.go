@@ -22,18 +22,22 @@ func (f *Feeds) Page(ctx context.Context, r Request) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
+	began := time.Now()
 	v, err := f.of(ctx, r.Viewer)
 	if err != nil {
 		return Page{}, err
 	}
+	f.took("viewer", began)
 	rank, at, err := f.rank(ctx, &r, &l, v)
 	if err != nil {
 		return Page{}, err
 	}
+	began = time.Now()
 	p, err := f.cut(ctx, &r, v, rank, at)
 	if err != nil {
 		return Page{}, err
 	}
+	f.took("cut", began)
 	f.metrics.pages.WithLabelValues(l.Slug).Inc()
 	return p, nil
 }
@@ -199,7 +203,7 @@ func (f *Feeds) try(ctx context.Context, r *Request, l *Listing, v *viewer, firs
 	if err := f.gather(ctx, w, c); err != nil {
 		return nil, err
 	}
-	f.metrics.seconds.WithLabelValues("gather").Observe(time.Since(now).Seconds())
+	f.took("gather", now)
 	c.facts.Tier, c.facts.Knobs = tier(r, l), narrow(ask.Knobs)
 	f.recallServed(r, c)
 	scores, err := f.score(ctx, l, c)
@@ -212,11 +216,20 @@ func (f *Feeds) try(ctx context.Context, r *Request, l *Listing, v *viewer, firs
 	}
 	began := time.Now()
 	list = s.arrange(list, c)
-	f.metrics.seconds.WithLabelValues("arrange").Observe(time.Since(began).Seconds())
-	return &ranking{list: list, born: now, shown: f.show(l, c, list), why: Why{
+	f.took("arrange", began)
+	places := make([]place, len(list))
+	for i, n := range list {
+		places[i] = place{n.id, n.score}
+	}
+	return &ranking{list: places, born: now, shown: f.show(l, c, list), why: Why{
 		Feed: l.Slug, Address: l.Address, Version: l.Version, Model: l.Model, Catalogue: feature.Version, Viewer: r.Viewer,
 		Tier: c.facts.Tier, Stages: slices.Clone(l.Stages), Knobs: ask.Knobs, Candidates: len(c.ids), At: now.Unix(), Total: len(list),
 	}}, nil
+}
+
+// took tells how long a part of a page took.
+func (f *Feeds) took(part string, began time.Time) {
+	f.metrics.seconds.WithLabelValues(part).Observe(time.Since(began).Seconds())
 }
 
 func narrow(knobs map[string]float64) map[string]float32 {
@@ -251,7 +264,7 @@ func (f *Feeds) score(ctx context.Context, l *Listing, c *candidates) ([]float32
 	if err := plan.Fill(&c.facts, &c.batch); err != nil {
 		return nil, failed(err)
 	}
-	f.metrics.seconds.WithLabelValues("fill").Observe(time.Since(began).Seconds())
+	f.took("fill", began)
 	began = time.Now()
 	scores, err := f.cfg.Scorer.Score(ctx, l.Model, c.batch)
 	if err == nil {
@@ -260,7 +273,7 @@ func (f *Feeds) score(ctx context.Context, l *Listing, c *candidates) ([]float32
 	if err != nil {
 		return nil, failed(err)
 	}
-	f.metrics.seconds.WithLabelValues("score").Observe(time.Since(began).Seconds())
+	f.took("score", began)
 	return scores, nil
 }
 
@@ -315,12 +328,10 @@ func peopleOf(p [tally.Actions]uint32) feature.People {
 }
 
 // readable reads the events that may be shown now.
-func (f *Feeds) readable(ctx context.Context, v *viewer, list []ranked) (map[tally.Key]*nostr.Event, error) {
+func (f *Feeds) readable(ctx context.Context, v *viewer, list []place) (map[tally.Key]*nostr.Event, error) {
 	ids := make([]string, 0, len(list))
 	for _, n := range list {
-		if v.hex == "" || !v.mutes(n.author) {
-			ids = append(ids, hexKey(n.id))
-		}
+		ids = append(ids, hexKey(n.id))
 	}
 	out := make(map[tally.Key]*nostr.Event, len(ids))
 	if len(ids) == 0 {
@@ -330,7 +341,7 @@ func (f *Feeds) readable(ctx context.Context, v *viewer, list []ranked) (map[tal
 		if err != nil {
 			return nil, fmt.Errorf("read a page: %w", err)
 		}
-		if k, ok := key(ev.ID); ok {
+		if k, ok := key(ev.ID); ok && (v.hex == "" || !v.mutes(ev.PubKey)) {
 			out[k] = ev
 		}
 	}
@@ -354,8 +365,8 @@ func (f *Feeds) dropRefused(ctx context.Context, ids []string, out map[tally.Key
 }
 
 // mutes asks the graph as it is now: a mute holds from the next page on.
-func (v *viewer) mutes(author tally.Key) bool {
-	return author != v.key && v.view.Toward(hexKey(author)).Muted
+func (v *viewer) mutes(author string) bool {
+	return author != v.hex && v.view.Toward(author).Muted
 }
 
 func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }

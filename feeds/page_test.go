@@ -1,14 +1,17 @@
 package feeds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"agora/feeds/tally"
 	"agora/ranker"
 	"agora/ranker/feature"
 
@@ -75,6 +78,9 @@ func TestWhatMayNotBeSeenIsOnNoPage(t *testing.T) {
 		all = append(all, w.note(w.person(100), time.Hour))
 	}
 	muted := w.note(rude, time.Hour)
+	over := w.put(1, w.person(100), time.Hour, "its time is over", nostr.Tag{"expiration", strconv.FormatInt(w.now-10, 10)})
+	vanished := w.note(w.person(101), time.Hour)
+	w.put(62, vanished.PubKey, 0, "", nostr.Tag{"relay", "ALL_RELAYS"})
 	w.signals.refuse[all[0].ID] = true
 	w.put(5, all[1].PubKey, 0, "", nostr.Tag{"e", all[1].ID})
 	w.graph.mutes[me] = []string{rude}
@@ -93,7 +99,7 @@ func TestWhatMayNotBeSeenIsOnNoPage(t *testing.T) {
 		}
 		shown = append(shown, ids(p)...)
 	}
-	for _, gone := range []*nostr.Event{all[0], all[1], muted} {
+	for _, gone := range []*nostr.Event{all[0], all[1], muted, over, vanished} {
 		if slices.Contains(shown, gone.ID) {
 			t.Errorf("%s is shown", gone.ID)
 		}
@@ -305,5 +311,106 @@ func TestCursorsStayWithinTheirMemory(t *testing.T) {
 	_, err := w.feeds.Page(t.Context(), Request{Feed: "latest", Limit: 5, Cursor: first.Cursor})
 	if problem, ok := errors.AsType[*Problem](err); !ok || !strings.Contains(problem.Text, "begin again") {
 		t.Errorf("a cursor whose ranking is gone: %v", err)
+	}
+}
+
+func TestANewNoteOfAFollowedKeyIsThereAtOnce(t *testing.T) {
+	w := newWorld(t, 21)
+	me, friend, other := w.person(250), w.person(100), w.person(101)
+	w.graph.follows[me] = []string{friend}
+	w.listing["friends"] = Listing{Slug: "friends", Model: model, Tier: feature.Personal, Stages: []string{"from-follows"}}
+	before, old := w.note(friend, time.Hour), w.note(friend, 13*24*time.Hour)
+	w.note(other, time.Hour)
+	w.settle()
+	ask := Request{Feed: "friends", Viewer: me, Signed: true}
+	if got := ids(w.page(ask)); !slices.Equal(got, []string{before.ID, old.ID}) {
+		t.Fatalf("got %v", got)
+	}
+	late := w.note(friend, 0)
+	w.note(other, 0)
+	w.put(5, friend, 0, "", nostr.Tag{"e", old.ID})
+	w.settle()
+	if got := ids(w.page(ask)); !slices.Equal(got, []string{late.ID, before.ID}) {
+		t.Errorf("got %v, want %s and %s", got, late.ID, before.ID)
+	}
+	ask.Until = w.now - 60 // asked of the tally, not of what was found before
+	if got := ids(w.page(ask)); !slices.Equal(got, []string{before.ID}) {
+		t.Errorf("until a minute ago: %v", got)
+	}
+}
+
+func TestALikeIsCountedOnTheNextPage(t *testing.T) {
+	w := newWorld(t, 22)
+	a, b := w.note(w.person(9), time.Hour), w.note(w.person(9), 2*time.Hour)
+	w.settle()
+	ask := Request{Feed: "likes", Viewer: w.person(3), Signed: true}
+	if got := ids(w.page(ask)); !slices.Equal(got, []string{a.ID, b.ID}) {
+		t.Fatal("not by time")
+	}
+	like := w.like(w.person(9), b)
+	w.settle()
+	if p := w.page(ask); p.Items[0].Event.ID != b.ID || p.Items[0].Score != 1 {
+		t.Errorf("a like just given: %v", p.Items[0])
+	}
+	w.put(5, like.PubKey, 0, "", nostr.Tag{"e", like.ID})
+	w.settle()
+	if p := w.page(ask); p.Items[0].Event.ID != a.ID {
+		t.Error("a like taken back still counts")
+	}
+}
+
+// TestAViewerMetAgainKeepsWhatWasFoundAround compares with one met anew.
+func TestAViewerMetAgainKeepsWhatWasFoundAround(t *testing.T) {
+	w := newWorld(t, 23)
+	me, friend := w.person(250), w.person(200)
+	w.graph.follows[me] = []string{friend}
+	n := w.note(w.person(100), time.Hour)
+	w.like(friend, n)
+	w.settle()
+	first, err := w.feeds.meet(t.Context(), me, w.now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := w.note(w.person(100), time.Hour)
+	w.like(friend, more)
+	mine := w.like(me, more)
+	w.settle()
+	again, err := w.feeds.meet(t.Context(), me, w.now, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(again.near.trusted) != 1 || len(again.history) != 1 || hexKey(again.history[0].note) != mine.Tags[0][1] {
+		t.Errorf("met again: %d notes near, %d deeds", len(again.near.trusted), len(again.history))
+	}
+	anew, err := w.feeds.meet(t.Context(), me, w.now+int64(nearFresh.Seconds()), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(anew.near.trusted) != 2 {
+		t.Errorf("after a while: %d notes near, want 2", len(anew.near.trusted))
+	}
+}
+
+func TestTheBestOfManyAreTheBest(t *testing.T) {
+	w := newWorld(t, 24)
+	for _, n := range []int{0, 5, 10, 20, 21, 1000} {
+		best := newTop[int](10)
+		all := make([]float32, n)
+		for i := range all {
+			all[i] = float32(w.r.IntN(50))
+			best.add(all[i], tally.Key{byte(i >> 8), byte(i)}, i)
+		}
+		want := make([]int, n)
+		for i := range want {
+			want[i] = i
+		}
+		slices.SortStableFunc(want, func(a, b int) int { return cmp.Compare(all[b], all[a]) })
+		var got []int
+		for _, p := range best.best() {
+			got = append(got, p.of)
+		}
+		if want = want[:min(10, n)]; !slices.Equal(got, want) {
+			t.Errorf("of %d: %v, want %v", n, got, want)
+		}
 	}
 }

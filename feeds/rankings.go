@@ -8,6 +8,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"agora/feeds/tally"
 )
 
 // ranking is all notes of one feed in order, as of one moment. It is never
@@ -15,14 +17,20 @@ import (
 type ranking struct {
 	token [16]byte // names it in cursors; nobody can guess another's
 	asked string   // what had been asked: see Request.key
-	list  []ranked
+	list  []place
 	why   Why
 	shown *shown // for reasons; nil when the model gave none
 	born  time.Time
 }
 
+// place is one note of a ranking.
+type place struct {
+	id    tally.Key
+	score float32 // as the model gave it
+}
+
 func (r *ranking) bytes() int64 {
-	return 256 + int64(len(r.asked)) + 80*int64(len(r.list)) + r.shown.bytes()
+	return 256 + int64(len(r.asked)) + 36*int64(len(r.list)) + r.shown.bytes()
 }
 
 // rankings keeps what cursors name: at most most bytes, each for a while, the

@@ -65,7 +65,7 @@ func (w *world) columnsAt(me string, now int64) map[tally.Key][]string {
 	w.open(Config{})
 	w.feeds.LookOver(time.Unix(now, 0))
 	w.feeds.Factorise(time.Unix(now, 0))
-	v, err := w.feeds.meet(context.Background(), me, now)
+	v, err := w.feeds.meet(context.Background(), me, now, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ const (
 	mostHistory = 500                 // things a viewer did that are looked at
 	historyDays = 90                  // and for how long
 	nearNotes   = 14 * 24 * time.Hour // age of notes that are looked through for what others did
+	nearFresh   = 3 * time.Minute     // between two such looks for one viewer
 	mostNear    = 1000                // notes that one viewer's surroundings bring at most
 )
 
@@ -141,8 +142,9 @@ func (v *viewer) toward(author tally.Key) *pair {
 }
 
 // meet makes a viewer as of now. It costs what the graph needs for a personal
-// ranking, one query for the viewer's own acts and one look over the notes.
-func (f *Feeds) meet(ctx context.Context, hex string, now int64) (*viewer, error) {
+// ranking, one query for the viewer's own acts and, unless old has done so
+// lately, one look over the notes.
+func (f *Feeds) meet(ctx context.Context, hex string, now int64, old *viewer) (*viewer, error) {
 	v := &viewer{
 		hex: hex, view: f.cfg.Graph.From(hex), born: time.Now(),
 		follows: map[tally.Key]bool{}, dealt: map[tally.Key]*dealings{}, pairs: map[tally.Key]*pair{},
@@ -163,8 +165,13 @@ func (f *Feeds) meet(ctx context.Context, hex string, now int64) (*viewer, error
 	}
 	f.cfg.Tally.Read(now, func(r *tally.Reader) {
 		v.inbound(r, now)
-		v.near = f.surroundings(r, v, now)
+		if old != nil && now >= old.near.looked && now-old.near.looked < int64(nearFresh.Seconds()) {
+			v.near = old.near
+		} else {
+			v.near = f.surroundings(r, v, now)
+		}
 	})
+	v.history = append(v.history, v.near.zaps...)
 	v.settleHistory(f, now)
 	return v, nil
 }
@@ -359,7 +366,13 @@ func (c *viewerCache) run(ctx context.Context, f *Feeds) error {
 		case <-ctx.Done():
 			return nil
 		case hex := <-c.again:
-			v, err := f.meet(ctx, hex, time.Now().Unix())
+			c.mu.Lock()
+			var old *viewer
+			if el, ok := c.by[hex]; ok {
+				old = el.Value.(*viewer)
+			}
+			c.mu.Unlock()
+			v, err := f.meet(ctx, hex, time.Now().Unix(), old)
 			c.mu.Lock()
 			delete(c.asked, hex)
 			if err == nil {
@@ -422,7 +435,7 @@ func (f *Feeds) of(ctx context.Context, hex string) (*viewer, error) {
 }
 
 func (f *Feeds) first(ctx context.Context, hex string, done chan struct{}) (*viewer, error) {
-	v, err := f.meet(ctx, hex, time.Now().Unix())
+	v, err := f.meet(ctx, hex, time.Now().Unix(), nil)
 	c := f.viewers
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -223,7 +223,7 @@ func (w *world) put(kind int, author string, age time.Duration, content string, 
 	}
 	ev := &nostr.Event{ID: w.hex(), PubKey: author, Kind: kind, Content: content, Tags: tags, Sig: w.hex() + w.hex(),
 		CreatedAt: nostr.Timestamp(w.now - int64(age.Seconds()))}
-	if _, err := w.store.Append(context.Background(), store.Entry{Event: ev, JSON: wire.AppendEvent(nil, ev)}); err != nil {
+	if _, err := w.store.Append(context.Background(), store.Entry{Event: ev, JSON: wire.AppendEvent(nil, ev), Vanish: kind == 62}); err != nil {
 		w.t.Fatal(err)
 	}
 	return ev

@@ -4,19 +4,17 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"agora/feeds"
@@ -31,6 +29,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 )
@@ -46,13 +45,14 @@ func feedsCommand() *cli.Command {
 			&cli.IntFlag{Name: "notes", Value: 100_000, Usage: "live notes"},
 			&cli.IntFlag{Name: "acts", Value: 500_000, Usage: "likes and answers"},
 			&cli.IntFlag{Name: "viewers", Value: 200, Usage: "different readers"},
-			&cli.FloatFlag{Name: "rate", Value: 40, Usage: "requests a second"},
+			&cli.FloatFlag{Name: "rate", Value: 40, Usage: "requests a second, whatever the answers take"},
+			&cli.IntFlag{Name: "publish", Value: 20_000, Usage: "signed events to publish with and without pages beside; 0: none"},
 			&cli.DurationFlag{Name: "time", Value: 30 * time.Second, Usage: "how long"},
 			&cli.StringFlag{Name: "profile", Usage: "write a processor profile of the loads to this `file`"},
 			&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where models run"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			b := &feedBench{cmd: cmd, r: rand.New(rand.NewPCG(1, 1)), now: time.Now().Unix()}
+			b := &feedBench{cmd: cmd, r: rand.New(rand.NewPCG(1, 1)), now: time.Now().Unix(), metrics: prometheus.NewRegistry()}
 			out, err := b.run(ctx)
 			if err != nil {
 				return err
@@ -76,33 +76,40 @@ type feedBench struct {
 	feeds   *feeds.Feeds
 	shelf   *ranker.Shelf
 	viewers []string
+	metrics *prometheus.Registry
+	report  *feedReport
+	rss     int64
 }
 
 // feedResult is what one feed cost.
 type feedResult struct {
-	Feed       string  `json:"feed"`
-	Pages      int     `json:"pages"`
-	Candidates int     `json:"candidates"`
-	Fallbacks  int     `json:"fallbacks"`
-	Rate       float64 `json:"per_second"`
-	ColdP50    float64 `json:"cold_p50_ms"`
-	ColdP95    float64 `json:"cold_p95_ms"`
-	P50        float64 `json:"p50_ms"`
-	P95        float64 `json:"p95_ms"`
-	P99        float64 `json:"p99_ms"`
-	CPU        float64 `json:"cpu_s_per_1000_pages"`
+	Feed       string             `json:"feed"`
+	Pages      int                `json:"pages"`
+	Candidates int                `json:"candidates"`
+	Fallbacks  int                `json:"fallbacks"`
+	Rate       float64            `json:"per_second"`
+	ColdP50    float64            `json:"cold_p50_ms"`
+	ColdP95    float64            `json:"cold_p95_ms"`
+	P50        float64            `json:"p50_ms"`
+	P95        float64            `json:"p95_ms"`
+	P99        float64            `json:"p99_ms"`
+	CPU        float64            `json:"cpu_s_per_1000_pages"` // background work included
+	Parts      map[string]float64 `json:"ms_per_page_by_part"`  // by the clock
+	Alone      float64            `json:"publish_per_second_alone,omitempty"`
+	Beside     float64            `json:"publish_per_second_beside_pages,omitempty"`
 }
 
 type feedReport struct {
-	Notes   int          `json:"live_notes"`
-	Acts    int          `json:"acts"`
-	Keys    int          `json:"keys"`
-	Built   float64      `json:"tally_built_s"`
-	Heap    int64        `json:"heap_bytes"`
-	Results []feedResult `json:"results"`
+	Notes   int                `json:"live_notes"`
+	Acts    int                `json:"acts"`
+	Keys    int                `json:"keys"`
+	Built   float64            `json:"tally_built_s"`
+	RSS     map[string]float64 `json:"rss_mb_by_room"` // what the process grew by when the room was opened; feeds: after the loads
+	Results []feedResult       `json:"results"`
 }
 
 func (b *feedBench) run(ctx context.Context) (*feedReport, error) {
+	b.report = &feedReport{RSS: map[string]float64{}}
 	if err := b.readGraph(b.cmd.String("graph")); err != nil {
 		return nil, err
 	}
@@ -115,14 +122,12 @@ func (b *feedBench) run(ctx context.Context) (*feedReport, error) {
 	if err := b.openStore(inner, group); err != nil {
 		return nil, err
 	}
-	report := &feedReport{}
-	began := time.Now()
+	b.grew("start and store")
 	if err := b.openFeeds(inner, group); err != nil {
 		return nil, err
 	}
-	report.Built = time.Since(began).Seconds()
 	st := b.tally.Stats()
-	report.Notes, report.Acts, report.Keys = st.Notes, st.Acts, st.Keys
+	b.report.Notes, b.report.Acts, b.report.Keys = st.Notes, st.Acts, st.Keys
 	if name := b.cmd.String("profile"); name != "" {
 		f, err := os.Create(name)
 		if err != nil {
@@ -139,13 +144,24 @@ func (b *feedBench) run(ctx context.Context) (*feedReport, error) {
 		if err != nil {
 			return nil, err
 		}
-		report.Results = append(report.Results, *res)
+		if err := b.publishing(ctx, feed, res); err != nil {
+			return nil, err
+		}
+		b.report.Results = append(b.report.Results, *res)
 	}
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	report.Heap = int64(m.HeapAlloc)
-	return report, nil
+	b.grew("feeds and models")
+	return b.report, nil
+}
+
+// grew notes by how much the process has grown since it was asked last.
+func (b *feedBench) grew(room string) {
+	debug.FreeOSMemory()
+	now, err := rssAnonOf(os.Getpid())
+	if err != nil {
+		return // the table lacks a row
+	}
+	b.report.RSS[room] = float64(now-b.rss) / 1e6
+	b.rss = now
 }
 
 func readZst(name string) (string, error) {
@@ -346,6 +362,8 @@ func (b *feedBench) openFeeds(ctx context.Context, group *errgroup.Group) error 
 	}
 	group.Go(func() error { return b.graph.Run(ctx) })
 	<-b.graph.Built()
+	b.grew("graph")
+	began := time.Now()
 	b.tally, err = tally.New(tally.Config{Store: b.store, Logger: quiet,
 		Seen: func(ev *nostr.Event) { b.feeds.Seen(ev) },
 		Trust: func() func(tally.Key) float32 {
@@ -357,7 +375,7 @@ func (b *feedBench) openFeeds(ctx context.Context, group *errgroup.Group) error 
 	}
 	b.feeds, err = feeds.New(feeds.Config{
 		Events: readable{b.store}, Graph: town{b.graph}, Tally: b.tally, Listings: listings(), Scorer: b.shelf,
-		Encode: builtin.NewEncoder().Vector, Logger: quiet,
+		Encode: builtin.NewEncoder().Vector, Logger: quiet, Metrics: b.metrics,
 	})
 	if err != nil {
 		return err
@@ -368,61 +386,12 @@ func (b *feedBench) openFeeds(ctx context.Context, group *errgroup.Group) error 
 	if err := b.tally.WaitFor(ctx, b.store.Head()); err != nil {
 		return err
 	}
+	b.report.Built = time.Since(began).Seconds()
 	b.tally.Reweigh(time.Now())
 	b.feeds.LookOver(time.Now())
-	for range b.cmd.Int("viewers") {
-		b.viewers = append(b.viewers, b.owners[b.r.IntN(len(b.owners))])
+	b.grew("tally, and what feeds keep of notes")
+	for _, at := range b.r.Perm(len(b.owners))[:min(b.cmd.Int("viewers"), len(b.owners))] {
+		b.viewers = append(b.viewers, b.owners[at])
 	}
 	return nil
-}
-
-// load asks for first pages at a steady rate, whatever the answers take, after
-// each viewer has asked once.
-func (b *feedBench) load(ctx context.Context, feed string) (*feedResult, error) {
-	res := &feedResult{Feed: feed, Rate: b.cmd.Float("rate")}
-	var cold []time.Duration
-	for _, viewer := range b.viewers {
-		took, _, err := b.page(ctx, feed, viewer)
-		if err != nil {
-			return nil, err
-		}
-		cold = append(cold, took)
-	}
-	var mu sync.Mutex // guards warm, res and failed
-	var warm []time.Duration
-	var failed error
-	var asking sync.WaitGroup
-	before, err := cpuOf(os.Getpid())
-	if err != nil {
-		return nil, err
-	}
-	tick := time.NewTicker(time.Duration(float64(time.Second) / res.Rate))
-	defer tick.Stop()
-	for end := time.Now().Add(b.cmd.Duration("time")); time.Now().Before(end) && ctx.Err() == nil; <-tick.C {
-		viewer := b.viewers[b.r.IntN(len(b.viewers))]
-		asking.Go(func() {
-			took, page, err := b.page(ctx, feed, viewer)
-			mu.Lock()
-			defer mu.Unlock()
-			warm = append(warm, took)
-			failed = errors.Join(failed, err)
-			res.Candidates = max(res.Candidates, page.Why.Candidates)
-			if page.Why.Fallback != "" {
-				res.Fallbacks++
-			}
-		})
-	}
-	asking.Wait()
-	res.Pages = len(warm)
-	after, err := cpuOf(os.Getpid())
-	res.CPU = (after - before).Seconds() / float64(max(len(warm), 1)) * 1000
-	res.ColdP50, res.ColdP95 = millis(median(cold)), millis(quantile(cold, 0.95))
-	res.P50, res.P95, res.P99 = millis(median(warm)), millis(quantile(warm, 0.95)), millis(quantile(warm, 0.99))
-	return res, errors.Join(failed, err, ctx.Err())
-}
-
-func (b *feedBench) page(ctx context.Context, feed, viewer string) (time.Duration, feeds.Page, error) {
-	began := time.Now()
-	page, err := b.feeds.Page(ctx, feeds.Request{Feed: feed, Viewer: viewer, Signed: true, Limit: 50})
-	return time.Since(began), page, err
 }

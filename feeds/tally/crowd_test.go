@@ -5,9 +5,11 @@ import (
 	"testing"
 )
 
-// like puts a like of a key in.
+const firstLike = 1000 // created_at
+
+// like puts the n-th like in, a second after the one before.
 func like(b *book, who, note Key, n int) {
-	b.put(&statement{event: keyOf(9, n), author: who, actor: who, created: 1000, deeds: []deed{{action: Like, on: target{id: note}}}})
+	b.put(&statement{event: keyOf(9, n), author: who, actor: who, created: firstLike + uint32(n), deeds: []deed{{action: Like, on: target{id: note}}}})
 }
 
 func TestACrowdOfFreshKeysDisplacesNobody(t *testing.T) {
@@ -37,7 +39,7 @@ func TestACrowdOfFreshKeysDisplacesNobody(t *testing.T) {
 			n++
 		}
 		ring(fresh/2, fresh)
-		r := &Reader{b, 2000}
+		r := &Reader{b, 9000}
 		lens := &Lens{AskTrust: func(a uint32) float32 {
 			if friends[r.Key(a)] {
 				return 0.25
@@ -107,7 +109,7 @@ func TestWhatANotesAuthorDoesWithItCountsForNothing(t *testing.T) {
 	like(b, Key{2}, Key{1}, 1) // before the note is there
 	b.put(&statement{event: Key{1}, author: Key{2}, actor: Key{2}, created: 900, note: &noted{kind: 1}})
 	like(b, Key{2}, Key{1}, 2)
-	r := &Reader{b, 2000}
+	r := &Reader{b, 9000}
 	n, _ := r.Find(Key{1})
 	if c := r.Counts(n, nil); c.Actors[Like] != 0 {
 		t.Errorf("%d keys like it", c.Actors[Like])
@@ -124,7 +126,7 @@ func TestReportsAndMutesOfAnAuthorComeAndGo(t *testing.T) {
 		b.put(&statement{event: keyOf(2, i), author: who, actor: who, created: 950, mutes: []Key{author, keyOf(5, i)}})
 		b.put(&statement{event: keyOf(3, i), author: who, actor: who, created: 950, deeds: []deed{{action: Report, against: author}}})
 	}
-	got := func() Author { r := &Reader{b, 2000}; return r.Author(r.Place(author)) }
+	got := func() Author { r := &Reader{b, 9000}; return r.Author(r.Place(author)) }
 	if a := got(); a.Muters != 3 || a.Reporters != 3 || math.Abs(float64(a.MuteTrust-1.5)) > 0.001 {
 		t.Errorf("%d mute, %d report, trust %v", a.Muters, a.Reporters, a.MuteTrust)
 	}
@@ -135,5 +137,85 @@ func TestReportsAndMutesOfAnAuthorComeAndGo(t *testing.T) {
 	b.drop(removal{event: keyOf(3, 2), author: keyOf(1, 2), kind: kindReport})
 	if a := got(); a.Muters != 1 || a.Reporters != 2 {
 		t.Errorf("after all that went: %d mute, %d report, want 1 and 2", a.Muters, a.Reporters)
+	}
+}
+
+// TestStrangersOfWeightDisplaceNobodyTheViewerTrusts lets two hundred keys of
+// much trust, whom the viewer does not know, act beside forty whom only the
+// viewer trusts.
+func TestStrangersOfWeightDisplaceNobodyTheViewerTrusts(t *testing.T) {
+	const grandees, friends = 200, 40
+	b := newBook()
+	friend := map[Key]bool{}
+	for i := range friends {
+		friend[keyOf(3, i)] = true
+	}
+	b.actors.trust = func(k Key) float32 {
+		if friend[k] {
+			return 0.001
+		}
+		return 0.9
+	}
+	note := Key{1}
+	b.put(&statement{event: note, author: Key{2}, actor: Key{2}, created: 900, note: &noted{kind: 1}})
+	n := 0
+	for i := range grandees {
+		like(b, keyOf(4, i), note, n)
+		n++
+	}
+	for k := range friend {
+		like(b, k, note, n)
+		n++
+	}
+	r := &Reader{b, 9000}
+	shown, _ := r.Find(note)
+	lens := &Lens{Self: NoPlace, AskFollows: func(uint32) bool { return false }, AskTrust: func(a uint32) float32 {
+		if friend[r.Key(a)] {
+			return 0.5
+		}
+		return 0.125
+	}}
+	// 40 friends, and the first 24 of those who are trusted less
+	if c := r.Counts(shown, lens); c.Viewer[Like] != 40*0.5+24*0.125 {
+		t.Errorf("the viewer's counts are %v, want 23", c.Viewer[Like])
+	}
+	// cells filled beforehand say the same as asking
+	lens.Trusts = make([]uint32, len(b.actors.list))
+	for i := range lens.Trusts {
+		lens.Trusts[i] = math.Float32bits(lens.AskTrust(uint32(i)))
+	}
+	lens.AskTrust = func(uint32) float32 { t.Error("asked for what is known"); return 0 }
+	if c := r.Counts(shown, lens); c.Viewer[Like] != 23 {
+		t.Errorf("by filled cells the viewer's counts are %v, want 23", c.Viewer[Like])
+	}
+	// as of a moment before most had acted, those who act later take no place
+	early := &Reader{b, firstLike + 30}
+	shown, _ = early.Find(note)
+	if c := early.Counts(shown, lens); c.Viewer[Like] != 31*0.125 {
+		t.Errorf("early the viewer's counts are %v, want %v", c.Viewer[Like], 31*0.125)
+	}
+}
+
+// TestManyLikesOfOneKeyAreOne reads what each key did.
+func TestManyLikesOfOneKeyAreOne(t *testing.T) {
+	b := newBook()
+	note := Key{1}
+	b.put(&statement{event: note, author: Key{2}, actor: Key{2}, created: 900, note: &noted{kind: 1}})
+	for n := range 50 {
+		like(b, Key{3}, note, n)
+	}
+	like(b, Key{2}, note, 60) // the author's own
+	r := &Reader{b, firstLike + 1000}
+	shown, _ := r.Find(note)
+	seen := 0
+	r.Actors(shown, func(_ uint32, did Deeds) bool {
+		seen++
+		if !did.Done.Has(Like) || did.Done.Any(AllActions&^Liking) || did.Liked != firstLike {
+			t.Errorf("the key did %b, first at %d", did.Done, did.Liked)
+		}
+		return true
+	})
+	if seen != 1 {
+		t.Errorf("%d keys, want 1", seen)
 	}
 }

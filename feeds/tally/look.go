@@ -49,7 +49,8 @@ func (l *Lens) Follows(actor uint32) bool {
 // steps of trust that are told apart when the most trusted are picked.
 const steps = 1024
 
-func step(trust float32) int { return int(min(max(trust, 0), 1) * (steps - 1)) }
+// step of a trust from 0 to 1.
+func step(trust float32) int { return int(trust*(steps-1)) & (steps - 1) }
 
 // bar says who is among the most trusted: whoever stands above it, and of those
 // on it the first room.
@@ -71,12 +72,20 @@ func (r *Reader) barOf(n Note, lens *Lens) bar {
 		return bar{at: 0, room: mostLens}
 	}
 	var count [steps]uint32
-	last, sure := uint32(nobody), n.inner.latest <= r.now
+	last, sure, cells := uint32(nobody), n.inner.latest <= r.now, lens.Trusts
 	for _, a := range acts {
-		if a.actor != last && a.actor != n.Author && (sure || a.at <= r.now) {
-			last = a.actor
-			count[step(lens.Trust(a.actor))]++
+		if a.actor == last || a.actor == n.Author || !sure && a.at > r.now {
+			continue
 		}
+		last = a.actor
+		bits := uint32(UnknownTrust)
+		if int(last) < len(cells) {
+			bits = atomic.LoadUint32(&cells[last])
+		}
+		if bits == UnknownTrust {
+			bits = math.Float32bits(lens.AskTrust(last))
+		}
+		count[step(math.Float32frombits(bits))]++
 	}
 	left := mostLens
 	for at := steps - 1; at > 0; at-- {
