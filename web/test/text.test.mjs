@@ -6,10 +6,12 @@ import * as nip19 from 'nostr-tools/nip19'
 import { runnerImport } from 'vite'
 
 const load = async name => (await runnerImport(fileURLToPath(new URL(`../src/lib/${name}.ts`, import.meta.url)), { logLevel: 'silent', configFile: false })).module
-const { takeApart, safeURL, clean, tidy, readKey, plainText } = await load('text')
+const { takeApart, safeURL, clean, cleanName, tidy, readKey, plainText } = await load('text')
 const { readNote } = await load('json')
 const { joins, agreement } = await load('compare')
 const { show, quotesOf } = await load('shown')
+const { reasonInWords } = await load('reasons')
+const { groupsOf } = await load('groups')
 const { ago, isoDate, fullDate, valueInWords } = await load('words')
 
 const key = 'ab'.repeat(32)
@@ -118,4 +120,34 @@ test('any number may stand where a time should', () => {
     assert.equal(typeof fullDate(at), 'string')
   }
   assert.equal(ago(100, 100 + 7200), '2h')
+})
+
+test('a name of which nothing is seen is none', () => {
+  for (const blank of ['', ' ', '\u3164', '\u2800\u2800', '\u200b\u200d\u2060', '\u00ad', '\u{e0041}\u{e0042}', '\u0301', '\u115f\u1160', '\uffa0 \u202e']) {
+    assert.equal(cleanName(blank, 50), '', JSON.stringify(blank))
+  }
+  assert.equal(cleanName('\u202eAda\u00ad \u{e0020}Marsh', 50), 'Ada Marsh')
+  assert.equal(cleanName('👩‍👩‍👧 می‌خواهم', 50), '👩‍👩‍👧 می‌خواهم', 'joiners stay: scripts and pictographs need them')
+})
+
+test('what weighed is said as a person would, and by the catalogue where no sentence is known', () => {
+  const cases = [
+    ['note.age_hours', 3, 'It was written 3 hours ago'],
+    ['note.is_article', 1, 'It is an article'],
+    ['count.likes', 1, '1 account liked it'],
+    ['count.likes', 0, 'Nobody liked it'],
+    ['count.replies_trust', 0, 'Nobody this relay trusts answered it'],
+    ['proof.reposts', 2, '2 people you follow reposted it'],
+    ['pair.follows', 1, 'You follow its author'],
+    ['author.mute_share', 0.25, '25 % of those who know its author mute them'],
+    ['rate.trust_6h', 1.5, 'Trusted support that comes in, over 6h: 1.5 an hour'],
+    ['something.new', 0.5, 'What it is: 0.5'],
+  ]
+  for (const [feature, value, said] of cases) assert.equal(reasonInWords(feature, value, 'what it is'), said)
+})
+
+test('feeds are offered by what they declare, and by nothing about who listed them', () => {
+  const feed = (name, personalized, admitted = true) => ({ ref: name, name, personalized, admitted, author: name })
+  const groups = groupsOf([feed('Zebra', false), feed('Mine', true), feed('Apple', false), feed('Aged', false, false)])
+  assert.deepEqual(groups.map(g => g.list.map(f => f.name)), [['Apple', 'Zebra', 'Aged'], ['Mine']])
 })

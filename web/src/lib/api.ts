@@ -2,7 +2,7 @@
 import { asList, asNumber, asText, asTexts, isRecord, readNote } from './json'
 import { authorization } from './signer'
 import { clean } from './text'
-import type { Ask, Carried, Feed, Item, Knob, Page, Reason, Why } from './types'
+import type { Ask, Carried, Feed, Item, Knob, Page, Reason, Standing, Why } from './types'
 
 /** A request that was answered with no. */
 export class Refused extends Error {
@@ -57,6 +57,14 @@ export function pagePath(ask: Ask): string {
 export async function fetchCarried(id: string, viewer: string, signal?: AbortSignal): Promise<Carried[]> {
   const body = await get(`/v1/why/${id}${viewer ? `?viewer=${viewer}` : ''}`, signal)
   return isRecord(body) ? asList(body.feeds).map(readCarried).filter((c): c is Carried => c !== null) : []
+}
+
+/** Where a key stands in the graph of follows. */
+export async function fetchStanding(pubkey: string): Promise<Standing> {
+  const body = await get(`/v1/graph/${pubkey}`)
+  const of = (v: unknown): Record<string, unknown> => (isRecord(v) ? v : {})
+  const s = of(body)
+  return { follows: asNumber(of(s.follows).count), followers: asNumber(of(s.followers).count), trust: asNumber(of(s.trust).trust) }
 }
 
 /** How the relay presents itself (NIP-11). */

@@ -94,7 +94,7 @@ export class Column {
   /** What weighed in a note's score. It costs the relay another run of the model, so it is asked for when somebody wants to know. */
   async reasons(item: Item): Promise<Reason[]> {
     if (item.reasons.length || !this.#reading) return item.reasons
-    const page = await this.#ask(this.#reading, { limit: Math.max(pageSize, item.rank), reasons: true })
+    const page = await this.#ask(this.#reading, { limit: Math.min(500, Math.max(pageSize, item.rank)), reasons: true })
     return page.items.find(i => i.note.id === item.note.id)?.reasons ?? []
   }
 

@@ -3,7 +3,7 @@
 import { SvelteMap } from 'svelte/reactivity'
 import { asText, isRecord } from './json'
 import { Socket } from './socket'
-import { clean, safeURL, shortKey, tidy } from './text'
+import { clean, cleanName, safeURL, shortKey, tidy } from './text'
 import type { Echo, Note, Profile } from './types'
 
 const batchDelay = 30 // ms, to collect what one page needs
@@ -48,7 +48,7 @@ export function readProfile(content: string): Profile {
     // a profile that is none has no name
   }
   const p = isRecord(said) ? said : {}
-  const name = clean(asText(p.display_name), 50) || clean(asText(p.displayName), 50) || clean(asText(p.name), 50)
+  const name = cleanName(asText(p.display_name), 50) || cleanName(asText(p.displayName), 50) || cleanName(asText(p.name), 50)
   return {
     name,
     about: tidy(asText(p.about)).slice(0, 2000).trim(),

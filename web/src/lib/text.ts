@@ -12,7 +12,7 @@ export type Piece =
 
 // Controls, and the characters that turn the direction of what follows or are
 // not seen at all; line breaks and tabs stay.
-const unseen = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
+const unseen = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/gu
 const marks = /(\p{M}{3})\p{M}+/gu
 
 /** A text without what could disguise it, at most `most` characters on one line. */
@@ -20,6 +20,12 @@ export function clean(text: string, most: number): string {
   const line = tidy(text.slice(0, most * 8)).replace(/\s+/g, ' ').trim()
   const chars = [...line]
   return chars.length > most ? `${chars.slice(0, most - 1).join('')}…` : line
+}
+
+/** The same for a name: empty where nothing of it would be seen. */
+export function cleanName(text: string, most: number): string {
+  const name = clean(text, most)
+  return /[\p{L}\p{N}\p{P}\p{S}]/u.test(name) ? name : ''
 }
 
 /** The same for a text of many lines. Piles of combining marks are cut to three. */

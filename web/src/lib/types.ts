@@ -104,6 +104,13 @@ export interface Ask {
   reasons?: boolean
 }
 
+/** Where a key stands in the relay's graph. */
+export interface Standing {
+  follows: number
+  followers: number
+  trust: number // 0 to 1
+}
+
 /** What others did with a note, in distinct people. */
 export interface Echo {
   replies: number
