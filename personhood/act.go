@@ -29,15 +29,20 @@ type Prover interface {
 // The error is an *Invalid when the event can carry no proof, and
 // semaphore.ErrNotMember when the person is not in the group.
 func Act(ctx context.Context, prover Prover, id *semaphore.Identity, group Address, members *Members, ev nostr.Event, secret string) (*nostr.Event, error) {
-	deed, err := DeedOf(&ev)
-	if err != nil {
-		return nil, err
-	}
 	i, ok := members.Find(id.Commitment())
 	if !ok {
 		return nil, semaphore.ErrNotMember
 	}
 	way, err := members.Tree().Prove(i)
+	if err != nil {
+		return nil, err
+	}
+	return ActAlong(ctx, prover, id, group, way, ev, secret)
+}
+
+// ActAlong is Act for who knows the way to the root, from FindWay for one.
+func ActAlong(ctx context.Context, prover Prover, id *semaphore.Identity, group Address, way semaphore.MerkleProof, ev nostr.Event, secret string) (*nostr.Event, error) {
+	deed, err := DeedOf(&ev)
 	if err != nil {
 		return nil, err
 	}

@@ -189,15 +189,9 @@ func NewMembers(leaves []semaphore.Element) (*Members, error) {
 // ParseMembers reads a members file: 32 bytes a leaf, big-endian, below the
 // field's order. The error is an *Invalid.
 func ParseMembers(file []byte) (*Members, error) {
-	if len(file)%32 != 0 || len(file)/32 > MaxMembers {
-		return nil, invalid("members file of %d bytes is not 32 for each of at most %d", len(file), MaxMembers)
-	}
-	leaves := make([]semaphore.Element, len(file)/32)
-	for i := range leaves {
-		var err error
-		if leaves[i], err = semaphore.ParseBytes([32]byte(file[32*i:])); err != nil {
-			return nil, invalid("members file: leaf %d is not below the field's order", i)
-		}
+	leaves, err := parseElements(file)
+	if err != nil {
+		return nil, err
 	}
 	return NewMembers(leaves)
 }
@@ -278,35 +272,3 @@ func (s Snapshot) Next(m *Members, at nostr.Timestamp) Snapshot {
 	n.Members = sha256.Sum256(m.File())
 	return n
 }
-
-// Clone is a copy that may be changed.
-func (m *Members) Clone() *Members { return &Members{m.tree.Clone()} }
-
-// AddAll lets many in at once, each a new member. It hashes each node once.
-func (m *Members) AddAll(commitments []semaphore.Element) error {
-	if m.tree.Size()+len(commitments) > MaxMembers {
-		return invalid("group is full")
-	}
-	return m.tree.InsertMany(commitments)
-}
-
-// RemoveAt sets a leaf to zero.
-func (m *Members) RemoveAt(leaf int) error { return m.tree.Remove(leaf) }
-
-// Nodes are the nodes of one level of the tree, in order: above blocks of
-// BlockSize leaves. Who has them and the members need hash one block and what
-// is above the nodes to find one's own way; that it leads to the group's root
-// shows that they were right.
-func (m *Members) Nodes() []byte {
-	var file []byte
-	for _, node := range m.tree.Level(blockLevel) {
-		b := node.Bytes()
-		file = append(file, b[:]...)
-	}
-	return file
-}
-
-const blockLevel = 8
-
-// BlockSize is how many leaves are below one of Nodes.
-const BlockSize = 1 << blockLevel

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"agora/personhood"
@@ -73,38 +72,18 @@ func parseGroupRule(text string) (r groupRule, err error) {
 			return r, fmt.Errorf("a group by %s has no %s=; it has %s", r.source, key, strings.Join(known, ", "))
 		}
 	}
-	_, err = r.open(sourceParts{})
-	return r, err
-}
-
-// sourceWords are the keys that each source has.
-func sourceWords() map[string][]string {
-	return map[string][]string{
-		"invite": {"quota"},
+	if _, err := r.open(sourceParts{}); err != nil {
+		return r, err
 	}
+	return r, nil
 }
 
-// sourceParts are what sources ask; zero when a rule is only being checked.
-type sourceParts struct {
-	inviters enrol.Inviters
-}
-
-// open makes the source of a rule.
-func (r groupRule) open(with sourceParts) (enrol.Source, error) {
-	quota := 3
-	if text := r.words["quota"]; text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 || n > enrol.MostQuota {
-			return nil, fmt.Errorf("quota=%s is not a number of invitations up to %d", text, enrol.MostQuota)
-		}
-		quota = n
-	}
-	return enrol.Invites{Inviters: with.inviters, Quota: quota}, nil
-}
+// groupKeyName is what a group's key is derived under.
+const groupKeyName = "person/group/"
 
 // groupKey is the secret key of a group kept here, in hex.
 func (s secret) groupKey(name string) (string, error) {
-	key, err := s.derive("person/group/" + name)
+	key, err := s.derive(groupKeyName + name)
 	return hex.EncodeToString(key[:]), err
 }
 
@@ -169,12 +148,16 @@ func (p *groupsPart) open(r groupRule) (*host.Group, error) {
 		return nil, err
 	}
 	late := &lateInviters{}
-	source, err := r.open(sourceParts{inviters: late})
+	with := sourceParts{inviters: late, events: wholeLog{p.core.store}, roots: p.core.people.gate, checker: p.core.people.batcher}
+	if with.client, err = rootsClient(p.core.cfg); err != nil {
+		return nil, err
+	}
+	source, err := r.open(with)
 	if err != nil {
 		return nil, usage(err)
 	}
 	g, err := host.Open(context.Background(), host.Config{
-		D: r.name, Secret: key, Source: source, Batch: p.core.cfg.GroupBatch.Duration, Files: httpURL(p.core.urls[0]) + "/v1/members/",
+		D: r.name, Secret: key, Source: source, About: r.about(), Batch: p.core.cfg.GroupBatch.Duration, Files: httpURL(p.core.urls[0]) + "/v1/members/",
 		Shelf: p.core.store, Events: wholeLog{p.core.store}, Checker: p.core.people.batcher, Publish: p.publish, Logger: p.core.log,
 	})
 	late.Inviters = g

@@ -79,7 +79,7 @@ func commands() *cli.Command {
 		Action:          noCommand,
 		Commands: []*cli.Command{
 			serveCommand(), importCommand(), exportCommand(), syncCommand(), checkCommand(),
-			backupCommand(), compactCommand(), keyCommand(), rankerCommand(), personCommand(), spamCommand(), versionCommand(),
+			backupCommand(), compactCommand(), keyCommand(), rankerCommand(), personCommand(), groupCommand(), spamCommand(), versionCommand(),
 		},
 	}
 }

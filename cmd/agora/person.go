@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"agora/personhood"
 	"agora/personhood/semaphore"
@@ -35,12 +35,13 @@ The identity is encrypted under a passphrase, which is read from the file that
 
 Examples:
   agora person new
-  agora person join --group 32191:KEY:NAME
-  agora person prove --group 32191:KEY:NAME --members members.bin < like.json
-  agora person export`,
+  agora person join agorainvite1…
+  agora person prove --relay wss://relay.example --group town --send < like.json
+  agora person invite --relay wss://relay.example --group town
+  agora person export > backup.txt`,
 		Action: noPersonCommand,
 		Commands: []*cli.Command{
-			personNewCommand(), personJoinCommand(), personProveCommand(), personExportCommand(),
+			personNewCommand(), personJoinCommand(), personInviteCommand(), personProveCommand(), personExportCommand(),
 		},
 	}
 }
@@ -92,37 +93,26 @@ func personExportCommand() *cli.Command {
 	}
 }
 
-func personJoinCommand() *cli.Command {
-	return &cli.Command{
-		Name: "join", Usage: "print the wish to become a member, with the proof that the identity is yours",
-		OnUsageError: wrongUsage, HideHelpCommand: true,
-		Description: "It prints one JSON object for whoever keeps the group: the commitment, and a proof bound\n" +
-			"to the group and to the evidence. With --members the commitment is added to that members\n" +
-			"file instead, which is made when it is missing; that is for who keeps the group.\n\n" +
-			"Examples:\n  agora person join --group 32191:KEY:NAME --evidence INVITATION\n  agora person join --members members.bin",
-		Flags: identityFlags(
-			&cli.StringFlag{Name: "group", Usage: "`ADDRESS` of the group, 32191:key:name"},
-			&cli.StringFlag{Name: "evidence", Usage: "`TEXT` that lets you in, an invitation for instance"},
-			&cli.StringFlag{Name: "members", Usage: "members `FILE` to add the commitment to"},
-		),
-		Action: runPersonJoin,
-	}
-}
-
 func personProveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "prove", Usage: "sign an event so that it counts a person", ArgsUsage: "[FILE]",
 		OnUsageError: wrongUsage, HideHelpCommand: true,
 		Description: "It reads one event without id and signature (kind, content, tags), from FILE or standard\n" +
 			"input, and prints it with a proof, signed by a fresh key. A ballot is kind 1018, a like or\n" +
-			"dislike kind 7, a report 1984, a review of a ranker 1985. Take the whole members file from\n" +
-			"the group, never your own path in it. With --scope and --message it prints a bare Semaphore\n" +
-			"proof instead, as JavaScript's verifyProof takes it; both are numbers of 256 bits.\n\n" +
-			"Examples:\n  echo '{\"kind\":7,\"content\":\"+\",\"tags\":[[\"e\",\"ID\"]]}' | agora person prove --group 32191:KEY:NAME --members members.bin\n" +
+			"dislike kind 7, a report 1984, a review of a ranker 1985. The whole members file is fetched\n" +
+			"from --relay, never your own path in it, or read from --members; it and some of the tree are\n" +
+			"kept beside the identity. --send publishes after a random delay over a connection of its own,\n" +
+			"without authentication. With --scope and --message it prints a bare Semaphore proof instead,\n" +
+			"as JavaScript's verifyProof takes it; both are numbers of 256 bits.\n\n" +
+			"Examples:\n  echo '{\"kind\":7,\"content\":\"+\",\"tags\":[[\"e\",\"ID\"]]}' | agora person prove --relay wss://relay.example --group town\n" +
+			"  agora person prove --group 32191:KEY:NAME --members members.bin like.json\n" +
 			"  agora person prove --members members.bin --scope 1 --message 2",
 		Flags: identityFlags(
-			&cli.StringFlag{Name: "members", Usage: "`FILE` of all members, 32 bytes each", Required: true},
-			&cli.StringFlag{Name: "group", Usage: "`ADDRESS` of the group, 32191:key:name"},
+			&cli.StringFlag{Name: "relay", Usage: "`URL` of the relay that keeps the group"},
+			&cli.StringFlag{Name: "members", Usage: "`FILE` of all members, 32 bytes each, instead of --relay"},
+			&cli.StringFlag{Name: "group", Usage: "`ADDRESS` of the group, 32191:key:name; its name will do with --relay"},
+			&cli.BoolFlag{Name: "send", Usage: "publish it at --relay"},
+			&cli.DurationFlag{Name: "delay", Value: time.Minute, Usage: "with --send: wait for a random part of this `TIME` first"},
 			&cli.StringFlag{Name: "scope", Usage: "decimal `NUMBER`; with --message, a bare proof"},
 			&cli.StringFlag{Name: "message", Usage: "decimal `NUMBER`"},
 			&cli.StringFlag{Name: "secret", Usage: "sign with this `NSEC` instead of a fresh key; it links you to all else it did"},
@@ -223,48 +213,6 @@ func runPersonExport(_ context.Context, cmd *cli.Command) error {
 	return err
 }
 
-// joining is what personJoin prints.
-type joining struct {
-	Group      string `json:"group"`
-	Commitment string `json:"commitment"`
-	Nullifier  string `json:"nullifier"`
-	Proof      string `json:"proof"` // base64 of 128 bytes
-	Evidence   string `json:"evidence"`
-}
-
-func runPersonJoin(ctx context.Context, cmd *cli.Command) error {
-	group, members := cmd.String("group"), cmd.String("members")
-	if (group == "") == (members == "") {
-		return usagef("join needs --group or --members")
-	}
-	id, err := openIdentity(cmd)
-	if err != nil {
-		return err
-	}
-	if members != "" {
-		return addMember(cmd.Root().Writer, members, id.Commitment())
-	}
-	address, err := personhood.ParseAddress(group)
-	if err != nil {
-		return usage(err)
-	}
-	prover, err := newProver(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = prover.Close(ctx) }()
-	evidence := cmd.String("evidence")
-	j, err := personhood.Join(ctx, prover, id, address, []byte(evidence))
-	if err != nil {
-		return err
-	}
-	proof := j.Proof.Compact()
-	return json.NewEncoder(cmd.Root().Writer).Encode(joining{
-		Group: group, Commitment: semaphore.Hex(j.Commitment), Nullifier: semaphore.Hex(j.Nullifier),
-		Proof: base64.StdEncoding.EncodeToString(proof[:]), Evidence: evidence,
-	})
-}
-
 // addMember adds a leaf to a members file, and replaces the file whole.
 func addMember(out io.Writer, name string, commitment semaphore.Element) error {
 	file, err := os.ReadFile(name)
@@ -300,26 +248,49 @@ func newProver(ctx context.Context) (*semaphore.Prover, error) {
 
 func runPersonProve(ctx context.Context, cmd *cli.Command) error {
 	bare := cmd.String("scope") != "" || cmd.String("message") != ""
-	if bare == (cmd.String("group") != "") {
+	relay := cmd.String("relay")
+	switch {
+	case bare == (cmd.String("group") != ""):
 		return usagef("prove needs --group for an event, or --scope and --message for a bare proof")
+	case (relay == "") == (cmd.String("members") == ""):
+		return usagef("prove needs --relay, or --members with a members file")
+	case bare && relay != "", cmd.Bool("send") && relay == "":
+		return usagef("a bare proof needs --members, and --send needs --relay")
 	}
 	id, err := openIdentity(cmd)
 	if err != nil {
 		return err
 	}
-	file, err := os.ReadFile(cmd.String("members"))
+	c, err := findAmong(ctx, cmd, id)
 	if err != nil {
 		return err
 	}
-	members, err := personhood.ParseMembers(file)
-	if err != nil {
-		return fmt.Errorf("%s: %w", cmd.String("members"), err)
-	}
-	tellCrowd(cmd.Root().ErrWriter, members.People())
+	tellCrowd(cmd.Root().ErrWriter, c.people)
 	if bare {
-		return proveBare(ctx, cmd, id, members)
+		return proveBare(ctx, cmd, id, c.way)
 	}
-	return proveEvent(ctx, cmd, id, members)
+	return proveEvent(ctx, cmd, id, c)
+}
+
+// findAmong finds the identity among the members, in a file or at a relay.
+func findAmong(ctx context.Context, cmd *cli.Command, id *semaphore.Identity) (c among, err error) {
+	if relay := cmd.String("relay"); relay != "" {
+		at, err := newGroupHost(relay)
+		if err != nil {
+			return c, err
+		}
+		return at.fetchAmong(ctx, cmd, id)
+	}
+	name := cmd.String("members")
+	file, err := os.ReadFile(name)
+	if err != nil {
+		return c, err
+	}
+	c.group = cmd.String("group")
+	if c.way, c.people, err = findWay(name, file, id.Commitment(), nil); err != nil {
+		return c, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, nil
 }
 
 // tellCrowd says how many one hides among.
@@ -330,8 +301,8 @@ func tellCrowd(w io.Writer, people int) {
 	}
 }
 
-func proveEvent(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, members *personhood.Members) error {
-	group, err := personhood.ParseAddress(cmd.String("group"))
+func proveEvent(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, c among) error {
+	group, err := personhood.ParseAddress(c.group)
 	if err != nil {
 		return usage(err)
 	}
@@ -353,9 +324,14 @@ func proveEvent(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, m
 		return err
 	}
 	defer func() { _ = prover.Close(ctx) }()
-	out, err := personhood.Act(ctx, prover, id, group, members, ev, secret)
+	out, err := personhood.ActAlong(ctx, prover, id, group, c.way, ev, secret)
 	if err != nil {
 		return err
+	}
+	if cmd.Bool("send") {
+		if err := sendLater(ctx, cmd, out); err != nil {
+			return err
+		}
 	}
 	_, err = fmt.Fprintln(cmd.Root().Writer, out.String())
 	return err
@@ -385,7 +361,7 @@ func readTemplate(cmd *cli.Command) (ev nostr.Event, err error) {
 	return ev, nil
 }
 
-func proveBare(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, members *personhood.Members) error {
+func proveBare(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, way semaphore.MerkleProof) error {
 	var scope, message [32]byte
 	for name, into := range map[string]*[32]byte{"scope": &scope, "message": &message} {
 		n, ok := new(big.Int).SetString(cmd.String(name), 10)
@@ -393,14 +369,6 @@ func proveBare(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, me
 			return usagef("--%s is not a decimal number of at most 256 bits", name)
 		}
 		n.FillBytes(into[:])
-	}
-	i, ok := members.Find(id.Commitment())
-	if !ok {
-		return semaphore.ErrNotMember
-	}
-	way, err := members.Tree().Prove(i)
-	if err != nil {
-		return err
 	}
 	prover, err := newProver(ctx)
 	if err != nil {

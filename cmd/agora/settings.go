@@ -265,7 +265,7 @@ func unknownKeys(strict *toml.StrictMissingError) error {
 // unknownEnv refuses a mistyped AGORA_ variable, which would otherwise be
 // ignored in silence.
 func unknownEnv(environ []string) error {
-	known := []string{"AGORA_CONFIG"}
+	known := []string{"AGORA_CONFIG", "AGORA_PASSPHRASE"} // the second opens an identity (agora person)
 	for _, name := range settingNames() {
 		known = append(known, "AGORA_"+strings.ToUpper(name))
 	}

@@ -7,7 +7,7 @@
 // in its place:
 //
 //	source     evidence                                         bound by                   unique
-//	invite     by, slot, quota, expires, key, cert, sig, inviter  sig, by the key in the invitation  inviter and slot
+//	invite     by, slot, quota, expires, key, cert, sig, inviter  sig, by the key in the invitation  inviter and slot; for the group's own key, the invitation
 //	labels     label (a 1985), proof (a 27191)                  the labelled key's signature  the labelled key
 //	semaphore  root, nullifier, proof                           the proof's message        the nullifier
 //	worldid3   merkle_root, nullifier_hash, proof               the proof's signal         the nullifier

@@ -77,6 +77,13 @@ func NewInvitation(inviter [32]byte, relay string, group personhood.Address, slo
 	return i, nil
 }
 
+// RandomSlot is one for the group's own key, which has no quota to count.
+func RandomSlot() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:])
+	return binary.BigEndian.Uint32(b[:])
+}
+
 // offer is what the inviter signs.
 func (i *Invitation) offer(key [32]byte) [32]byte {
 	return offer(i.Group, i.By, i.Slot, i.Quota, i.Expires, key)
@@ -231,9 +238,12 @@ func (s Invites) Verify(_ context.Context, e Evidence) (Admission, error) {
 	if root && in.Quota > 0 {
 		quota = int(in.Quota)
 	}
+	unique := digest("invited", by[:], binary.BigEndian.AppendUint32(nil, in.Slot))
+	if root { // no quota: what is spent is the invitation, whatever its number
+		unique = digest("invited", by[:], key[:])
+	}
 	return Admission{
-		Source: s.ID(), Class: s.Class(), Commitment: e.Commitment,
-		Unique:  digest("invited", by[:], binary.BigEndian.AppendUint32(nil, in.Slot)),
+		Source: s.ID(), Class: s.Class(), Commitment: e.Commitment, Unique: unique,
 		Inviter: &Inviter{Key: inviter, By: by, Quota: min(quota, MostQuota)},
 	}, nil
 }

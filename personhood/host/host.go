@@ -28,8 +28,9 @@ type Config struct {
 	D       string // the group's name, the d tag
 	Secret  string // hex; signs the group's events, and its first invitations
 	Source  enrol.Source
-	Batch   time.Duration // between roots; default 1 h
-	Files   string        // URL before a members file's SHA-256
+	About   map[string]string // what the source asks for, for whoever makes evidence
+	Batch   time.Duration     // between roots; default 1 h
+	Files   string            // URL before a members file's SHA-256
 	Shelf   Shelf
 	Events  personhood.Events
 	Checker personhood.Checker

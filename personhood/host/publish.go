@@ -244,6 +244,8 @@ type State struct {
 	Lines   int    `json:"log_lines"`
 	Last    string `json:"log_hash,omitempty"`
 	Batch   int    `json:"batch_seconds"`
+
+	About map[string]string `json:"about,omitempty"` // what the source asks for
 }
 
 // State is the group as it was last published.
@@ -252,7 +254,7 @@ func (g *Group) State() State {
 	defer g.mu.Unlock()
 	s := State{
 		Group: g.address.String(), D: g.address.D, Source: g.cfg.Source.ID(), Class: g.cfg.Source.Class(),
-		Depth: semaphore.ProverDepth, Batch: int(g.cfg.Batch.Seconds()),
+		Depth: semaphore.ProverDepth, About: g.cfg.About, Batch: int(g.cfg.Batch.Seconds()),
 	}
 	if g.base == 0 {
 		return s
