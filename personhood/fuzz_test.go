@@ -38,7 +38,6 @@ func FuzzEvent(f *testing.F) {
 		_, _, pollErr := Pinned(&ev)
 		_, deedErr := DeedOf(&ev)
 		_ = Message(&ev)
-		_, _ = endOf(&ev)
 		for _, err := range []error{popErr, groupErr, pollErr, deedErr} {
 			if _, no := reasonOf(err); err != nil && !no {
 				t.Fatalf("%T %v", err, err)

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
+	"agora/personhood/poll"
 	"agora/personhood/semaphore"
 	"agora/relay/admit"
 
@@ -15,11 +15,11 @@ import (
 )
 
 // MostRevotes is how often a person may change a ballot.
-const MostRevotes = 5
+const MostRevotes = poll.MostRevotes
 
-// ballotWindow is how far a ballot's created_at may be from now on a socket,
+// defaultWindow is how far a ballot's created_at may be from now on a socket,
 // either way.
-const ballotWindow = 15 * time.Minute
+const defaultWindow = 15 * time.Minute
 
 // LabelNamespace marks stored events that count a person; the label's value is
 // the group's address.
@@ -42,6 +42,8 @@ type Config struct {
 	Groups  []string      // addresses of groups whose members count as people outside polls
 	Require []int         // kinds of events that need a person; default none
 	Grace   time.Duration // how long a root counts after the next one was published; default 1 h, at most 24 h
+	Window  time.Duration // how far from now a ballot on a socket may be dated, either way; default 15 min
+	Host    string        // hex key that closes polls which name no host; "" is nobody
 
 	Events  Events
 	Checker Checker
@@ -53,6 +55,7 @@ type Gate struct {
 	cfg    Config
 	groups []Address
 	roots  roots
+	closed closed
 }
 
 // NewGate checks the settings; it starts nothing.
@@ -62,6 +65,12 @@ func NewGate(cfg Config) (*Gate, error) {
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = defaultGrace
+	}
+	if cfg.Window == 0 {
+		cfg.Window = defaultWindow
+	}
+	if cfg.Window < 0 {
+		return nil, fmt.Errorf("personhood: window of %s for ballots is negative", cfg.Window)
 	}
 	if cfg.Grace < 0 || cfg.Grace > mostGrace {
 		return nil, fmt.Errorf("personhood: grace of %s is not between 0 and %s", cfg.Grace, mostGrace)
@@ -91,7 +100,7 @@ func (g *Gate) Published(ctx context.Context, group Address, root semaphore.Elem
 // its root, and last the proof, which costs a thousand times the rest.
 func (g *Gate) Rule(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
 	if !Has(ev) {
-		return g.plain(ev, from)
+		return g.plain(ctx, ev, from)
 	}
 	ruling, err := g.weigh(ctx, ev, from)
 	if text, no := reasonOf(err); no {
@@ -101,23 +110,31 @@ func (g *Gate) Rule(ctx context.Context, ev *nostr.Event, from admit.Peer) (admi
 }
 
 // plain rules on an event that counts a key.
-func (g *Gate) plain(ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
+func (g *Gate) plain(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
 	if slices.Contains(g.cfg.Require, ev.Kind) && from.Origin != admit.Own {
 		return admit.Refuse(admit.Restricted, fmt.Sprintf("events of kind %d need a proof of personhood here", ev.Kind)), nil
 	}
-	if ev.Kind == KindGroup || ev.Kind == KindRootLog {
-		if _, err := ParseSnapshot(ev); err != nil {
-			text, _ := reasonOf(err)
-			return admit.Refuse(admit.Invalid, text), nil
-		}
+	var err error
+	switch ev.Kind {
+	case KindGroup, KindRootLog:
+		_, err = ParseSnapshot(ev)
+	case poll.KindClose:
+		err = poll.CheckPart(ev)
+	case poll.KindCertificate:
+		_, err = poll.ParseCertificate(ev)
+	case nostr.KindDeletion:
+		return g.deletion(ctx, ev)
 	}
-	return admit.Ruling{}, nil
+	if text, no := reasonOf(err); no {
+		return admit.Refuse(admit.Invalid, text), nil
+	}
+	return admit.Ruling{}, err
 }
 
 // weigh rules on an event with a pop tag. An *Invalid is a no.
 func (g *Gate) weigh(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
 	if ev.Kind == KindPoll {
-		return admit.Ruling{}, g.poll(ctx, ev)
+		return admit.Ruling{}, g.question(ctx, ev)
 	}
 	deed, err := DeedOf(ev)
 	if err != nil {
@@ -203,16 +220,16 @@ func (g *Gate) published(ctx context.Context, group Address, root semaphore.Elem
 	return err
 }
 
-// ballot holds a vote to its poll: group, root and time.
+// ballot holds a vote to its poll: group, root, choices and time.
 func (g *Gate) ballot(ctx context.Context, ev *nostr.Event, p *Pop, now time.Time) error {
-	poll, err := g.held(ctx, first(ev, "e")[1])
+	held, err := g.held(ctx, first(ev, "e")[1])
 	if err != nil {
 		return err
 	}
-	if poll == nil {
+	if held == nil {
 		return invalid("poll is not held here")
 	}
-	group, root, err := Pinned(poll)
+	group, root, err := Pinned(held)
 	if err != nil {
 		return err
 	}
@@ -222,29 +239,33 @@ func (g *Gate) ballot(ctx context.Context, ev *nostr.Event, p *Pop, now time.Tim
 	if root != p.Root {
 		return invalid("root is not the one of the poll")
 	}
-	if ends, ok := endOf(poll); ok && ev.CreatedAt > ends {
-		return invalid("ballot is dated after the end of the poll")
+	of, err := poll.Parse(held)
+	if err != nil {
+		return err
 	}
-	if ev.CreatedAt < poll.CreatedAt {
-		return invalid("ballot is older than its poll")
+	if _, err := of.Ballot(ev); err != nil {
+		return err
 	}
-	if now.IsZero() {
-		return nil
+	if err := g.open(ctx, &of, ev.ID); err != nil || now.IsZero() {
+		return err
 	}
-	if off := now.Sub(ev.CreatedAt.Time()); off.Abs() > ballotWindow {
-		return invalid("ballot is dated %s away from now, more than %s", off.Abs().Round(time.Second), ballotWindow)
+	if off := now.Sub(ev.CreatedAt.Time()); off.Abs() > g.cfg.Window {
+		return invalid("ballot is dated %s away from now, more than %s", off.Abs().Round(time.Second), g.cfg.Window)
 	}
-	if ends, ok := endOf(poll); ok && now.After(ends.Time()) {
+	if of.Ends != 0 && now.After(of.Ends.Time()) {
 		return invalid("poll has ended")
 	}
 	return nil
 }
 
-// poll refuses a poll that pins what its group has never published: nobody
+// question refuses a poll that pins what its group has never published: nobody
 // could vote in it.
-func (g *Gate) poll(ctx context.Context, ev *nostr.Event) error {
+func (g *Gate) question(ctx context.Context, ev *nostr.Event) error {
 	group, root, err := Pinned(ev)
 	if err != nil {
+		return err
+	}
+	if _, err := poll.Parse(ev); err != nil {
 		return err
 	}
 	return g.published(ctx, group, root, time.Time{})
@@ -273,16 +294,6 @@ func Pinned(poll *nostr.Event) (group Address, root semaphore.Element, err error
 		return group, root, invalid("root is not 64 lower-case hex digits below the field's order")
 	}
 	return group, root, nil
-}
-
-// endOf is a poll's endsAt; false when it has none that can be read.
-func endOf(poll *nostr.Event) (nostr.Timestamp, bool) {
-	tag := first(poll, "endsAt")
-	if len(tag) < 2 {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(tag[1], 10, 64)
-	return nostr.Timestamp(n), err == nil
 }
 
 // held looks an event up; nil when it is not here.

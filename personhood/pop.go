@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"agora/personhood/poll"
 	"agora/personhood/semaphore"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -24,8 +25,8 @@ const (
 // The kinds that can carry weight.
 const (
 	KindReaction = 7
-	KindBallot   = 1018
-	KindPoll     = 1068
+	KindBallot   = poll.KindBallot
+	KindPoll     = poll.KindPoll
 	KindReport   = 1984
 	KindReview   = 1985
 )
@@ -271,8 +272,11 @@ func ClaimKey(scope [32]byte, nullifier semaphore.Element) []byte {
 	return append(append([]byte("agora/spent/1\x00"), scope[:]...), n[:]...)
 }
 
-// reasonOf gives the words of an *Invalid.
+// reasonOf gives the words of an *Invalid, ours or that of a poll.
 func reasonOf(err error) (string, bool) {
+	if bad, ok := errors.AsType[*poll.Invalid](err); ok {
+		return "pop " + bad.Error(), true
+	}
 	bad, ok := errors.AsType[*Invalid](err)
 	if !ok {
 		return "", false

@@ -107,6 +107,7 @@ type Config struct {
 	GroupBatch   Duration `toml:"group_batch" unit:"time" help:"how often a group's new root is published; who joins in between hides among the others who do"`
 	PersonKinds  []int    `toml:"person_kinds" unit:"kinds" help:"kinds that are taken only with a proof of personhood"`
 	PersonGrace  Duration `toml:"person_grace" unit:"duration" help:"how long a group's root counts after the next was published; at most 24h"`
+	PersonWindow Duration `toml:"person_ballot_window" unit:"duration" help:"how far from now the created_at of a person's ballot may be on a socket, either way; imports and syncs have no such clock"`
 }
 
 // defaults is the configuration of a relay that was told nothing.
@@ -155,8 +156,9 @@ func defaults() Config {
 		Device:    "auto",
 		ModelTime: Duration{250 * time.Millisecond},
 
-		PersonGrace: Duration{time.Hour},
-		GroupBatch:  Duration{time.Hour},
+		PersonGrace:  Duration{time.Hour},
+		PersonWindow: Duration{15 * time.Minute},
+		GroupBatch:   Duration{time.Hour},
 
 		SpamMode:        "measure",
 		WritePolicyTime: Duration{time.Second},

@@ -216,5 +216,5 @@ func (p *groupsPart) Run(ctx context.Context) error {
 
 // httpURL is the http:// form of a ws:// address.
 func httpURL(ws string) string {
-	return strings.TrimSuffix(strings.Replace(ws, "ws", "http", 1), "/")
+	return strings.TrimSuffix("http"+strings.TrimPrefix(strings.TrimPrefix(ws, "http"), "ws"), "/")
 }

@@ -70,7 +70,7 @@ func commands() *cli.Command {
 			"agora import old-relay.jsonl.zst    # events in\n" +
 			"agora export > all.jsonl            # events out",
 		Description: "Exit codes: 0 done; 1 it could not be done; 2 wrong flags, arguments or configuration;\n" +
-			"3 check found damage; 130 interrupted before the work was done.",
+			"3 check found damage, or poll recount a difference; 130 interrupted before the work was done.",
 		Version:         version(),
 		HideHelpCommand: true,
 		Suggest:         true,
@@ -79,7 +79,7 @@ func commands() *cli.Command {
 		Action:          noCommand,
 		Commands: []*cli.Command{
 			serveCommand(), importCommand(), exportCommand(), syncCommand(), checkCommand(),
-			backupCommand(), compactCommand(), keyCommand(), rankerCommand(), personCommand(), groupCommand(), spamCommand(), versionCommand(),
+			backupCommand(), compactCommand(), keyCommand(), rankerCommand(), personCommand(), groupCommand(), pollCommand(), spamCommand(), versionCommand(),
 		},
 	}
 }

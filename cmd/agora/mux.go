@@ -21,6 +21,7 @@ type doors struct {
 	market  http.Handler    // /v1/rankers…, /v1/models/
 	spam    http.Handler    // /v1/spam/{id}
 	groups  http.Handler    // /v1/groups…, /v1/members/
+	polls   http.Handler    // /v1/polls…
 	listed  <-chan struct{} // closed once the feeds are listed
 	metrics http.Handler    // /metrics
 	health  http.Handler    // /healthz
@@ -43,6 +44,8 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	handle(m, "/v1/graph/{npub}/bring", d.bring)
 	handle(m, "/v1/export", d.export)
 	handle(m, "/v1/spam/{id}", d.spam)
+	handle(m, "/v1/polls", d.polls)
+	handle(m, "/v1/polls/", d.polls)
 	for _, path := range []string{"/v1/feeds", "/v1/feeds/", "/v1/why/", "/xrpc/", "/.well-known/did.json", "/openapi.json"} {
 		handle(m, path, d.whenListed(d.feeds))
 	}

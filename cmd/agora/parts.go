@@ -33,6 +33,7 @@ type parts struct {
 	feeds  *feedsPart
 	spam   *spamPart
 	groups *groupsPart
+	polls  *polls
 	doors  doors
 }
 
@@ -55,6 +56,9 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
 	if s.parts.groups, err = s.openGroups(c); err != nil {
+		return relay.Parts{}, errors.Join(err, s.parts.close())
+	}
+	if s.parts.polls, err = s.openPolls(c); err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
 	if err := s.openDoors(c); err != nil {
@@ -161,6 +165,7 @@ func (s *server) openDoors(c *core) error {
 			log:     c.log,
 		}
 	}
+	d.polls = s.parts.polls.handler()
 	d.spam = &spamDoor{part: s.parts.spam, core: c}
 	d.groups = s.parts.groups.doors.Handler()
 	c.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), storeGauges(c.store))
@@ -201,6 +206,7 @@ func (p *parts) Run(ctx context.Context) error {
 	if p.groups != nil {
 		g.Go(func() error { return p.groups.Run(ctx) })
 	}
+	g.Go(func() error { return p.polls.Run(ctx) })
 	if p.graph != nil {
 		g.Go(func() error { return p.graph.Run(ctx) })
 	}

@@ -35,9 +35,18 @@ func openPeople(cfg Config, key secret, s *store.Store, metrics prometheus.Regis
 	if len(groups) > tally.Classes {
 		return nil, usagef("person_groups and groups: %d groups count people, at most %d can be told apart", len(groups), tally.Classes)
 	}
+	self, err := key.self()
+	if err != nil {
+		return nil, err
+	}
+	host, err := nostr.GetPublicKey(self)
+	if err != nil {
+		return nil, err
+	}
 	p := &people{batcher: personhood.NewBatcher(), store: s, classes: groups}
 	p.gate, err = personhood.NewGate(personhood.Config{
 		Groups: groups, Require: cfg.PersonKinds, Grace: cfg.PersonGrace.Duration,
+		Window: cfg.PersonWindow.Duration, Host: host,
 		Events: wholeLog{s}, Checker: p.batcher, Spent: s,
 	})
 	metrics.MustRegister(p.counters())

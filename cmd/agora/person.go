@@ -16,7 +16,6 @@ import (
 	"agora/personhood/semaphore"
 
 	"github.com/nbd-wtf/go-nostr"
-	"github.com/nbd-wtf/go-nostr/nip19"
 	"github.com/urfave/cli/v3"
 )
 
@@ -310,14 +309,9 @@ func proveEvent(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, c
 	if err != nil {
 		return usage(err)
 	}
-	secret := nostr.GeneratePrivateKey()
-	if word := cmd.String("secret"); word != "" {
-		prefix, value, err := nip19.Decode(word)
-		s, ok := value.(string)
-		if err != nil || prefix != "nsec" || !ok {
-			return usagef("--secret is not an nsec")
-		}
-		secret = s
+	secret, err := signingKey(cmd.String("secret"))
+	if err != nil {
+		return err
 	}
 	prover, err := newProver(ctx)
 	if err != nil {

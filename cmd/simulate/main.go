@@ -4,6 +4,7 @@
 //	simulate tokens  --real testdata/nostr > tokens.jsonl
 //	simulate rows    --real testdata/nostr --seeds 101,102 --out FOLDER
 //	simulate events  --real testdata/nostr --seed 1 --family interest > events.jsonl
+//	simulate ballots --work bin/ballots.jsonl
 //	simulate digest
 package main
 
@@ -14,7 +15,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
+	"agora/cmd/simulate/ballots"
 	"agora/cmd/simulate/crowd"
 	"agora/cmd/simulate/trial"
 
@@ -51,6 +55,10 @@ func program(out io.Writer) *cli.Command {
 				real, &cli.Uint64Flag{Name: "seed", Value: 1}, &cli.StringFlag{Name: "family", Value: "interest", Usage: "interest or habit"},
 				&cli.IntFlag{Name: "days", Value: 10},
 			}, Action: func(_ context.Context, c *cli.Command) error { return events(c, out) }},
+			{Name: "ballots", Usage: "the ballots of a seeded electorate, with real proofs; it goes on where it was stopped", Flags: []cli.Flag{
+				&cli.StringFlag{Name: "work", Value: "bin/ballots.jsonl", Usage: "`FILE` of the ballots made so far"},
+				&cli.IntFlag{Name: "most", Value: ballots.Ballots, Usage: "stop at this number"},
+			}, Action: func(ctx context.Context, c *cli.Command) error { return castBallots(ctx, c, out) }},
 		},
 	}
 }
@@ -86,4 +94,18 @@ func events(c *cli.Command, out io.Writer) error {
 	}
 	to := bufio.NewWriterSize(out, 1<<20)
 	return errors.Join(log.Write(to, c.Uint64("seed")), to.Flush())
+}
+
+func castBallots(ctx context.Context, c *cli.Command, out io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	e, err := ballots.New()
+	if err != nil {
+		return err
+	}
+	return e.Make(ctx, c.String("work"), c.Int("most"), func(made int) {
+		if made%100 == 0 {
+			fmt.Fprintf(out, "%d of %d\n", made, ballots.Ballots)
+		}
+	})
 }

@@ -10,5 +10,6 @@ const (
 	KindTally       = 2192  // a poll's tally certificate
 	KindScoreCard   = 2193  // a score card of a ranker
 	KindAdmission   = 2194  // admission of a model, or a mismatch found
+	KindPollClose   = 2195  // a host's list of the ballots that count
 	KindInteraction = 22190 // ephemeral: a reader's less, more or seen
 )

@@ -245,7 +245,7 @@ func body(w http.ResponseWriter, r *http.Request, into any) ([]byte, bool) {
 // members serves a whole file, for ever the same. A part of it would tell
 // which part was wanted, so ranges are not offered.
 func (d *Doors) members(w http.ResponseWriter, r *http.Request) {
-	d.file(w, r, d.find)
+	d.file(w, r, d.Find)
 }
 
 // nodes serves the nodes above each block of leaves: with them, who has the
@@ -261,7 +261,8 @@ func (d *Doors) nodes(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (d *Doors) find(name [32]byte) ([]byte, bool) {
+// Find is a members file that is kept here, by its SHA-256.
+func (d *Doors) Find(name [32]byte) ([]byte, bool) {
 	for _, g := range d.Groups {
 		if file, ok := g.File(name); ok {
 			return file, true
