@@ -80,13 +80,11 @@ type collector struct {
 // ratings reads who liked and disliked what.
 func (f *Feeds) ratings(now time.Time) matrix {
 	c := &collector{user: map[tally.Key]int{}}
-	f.cfg.Tally.Read(now.Unix(), func(r *tally.Reader) {
-		r.All(func(n tally.Note) bool {
-			if now.Unix()-n.Created < bridgeAge && len(c.m.ratings) < mostRatings {
-				c.note(r, n)
-			}
-			return true
-		})
+	f.cfg.Tally.Each(now.Unix(), func(r *tally.Reader, n tally.Note) bool {
+		if now.Unix()-n.Created < bridgeAge {
+			c.note(r, n)
+		}
+		return len(c.m.ratings) < mostRatings
 	})
 	c.imply(f.cfg.Graph)
 	return c.m.dense()

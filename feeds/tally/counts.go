@@ -154,6 +154,24 @@ func (r *Reader) All(yield func(Note) bool) {
 	}
 }
 
+// Each yields every live note as All does, and lets others at the tally after
+// every few thousand places: what comes or goes meanwhile may be seen or not.
+func (t *Tally) Each(now int64, yield func(*Reader, Note) bool) {
+	for from, size := uint32(0), uint32(1); from < size; {
+		t.Read(now, func(r *Reader) {
+			size = r.b.notes.size
+			for to := min(from+each, size); from < to; from++ {
+				if n, ok := r.note(from); ok && !yield(r, n) {
+					from, size = 0, 0
+					return
+				}
+			}
+		})
+	}
+}
+
+const each = 4096 // places
+
 // Acts yields what was done with a note by now, but for what its author did:
 // who, what, when.
 func (r *Reader) Acts(n Note, yield func(actor uint32, action Action, at int64) bool) {

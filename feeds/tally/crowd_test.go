@@ -219,3 +219,32 @@ func TestManyLikesOfOneKeyAreOne(t *testing.T) {
 		t.Errorf("%d keys, want 1", seen)
 	}
 }
+
+// TestEachNoteIsSeenOnceThoughOthersGetATurn walks more places than are seen at
+// once.
+func TestEachNoteIsSeenOnceThoughOthersGetATurn(t *testing.T) {
+	b := newBook()
+	const notes = 2*each + 77
+	for n := range notes {
+		b.put(&statement{event: keyOf(5, n), author: Key{2}, actor: Key{2}, created: 900, note: &noted{kind: 1}})
+	}
+	all := &Tally{book: b}
+	seen := map[Key]int{}
+	all.Each(1000, func(_ *Reader, n Note) bool {
+		seen[n.ID]++
+		return true
+	})
+	for id, times := range seen {
+		if times != 1 {
+			t.Fatalf("%x is seen %d times", id, times)
+		}
+	}
+	some := 0
+	all.Each(1000, func(*Reader, Note) bool {
+		some++
+		return some < each+5
+	})
+	if len(seen) != notes || some != each+5 {
+		t.Errorf("%d of %d notes seen; stopped after %d, want %d", len(seen), notes, some, each+5)
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +20,7 @@ const (
 
 // follow brings the tally up to the log and keeps it there.
 func (t *Tally) follow(ctx context.Context) error {
-	snap := &snapshot{path: t.cfg.Snapshot, store: t.cfg.Store, log: t.cfg.Logger}
+	snap := &snapshot{file: framed(t.cfg.Store, t.cfg.Snapshot), log: t.cfg.Logger}
 	pos, err := t.start(snap)
 	if err != nil {
 		return err
@@ -96,7 +94,7 @@ const peopleNames = "tally.people"
 // samePeople lets the snapshot go when the classes of people have changed:
 // what it says of people would be of others.
 func (t *Tally) samePeople(snap *snapshot) error {
-	if snap.path == "" {
+	if snap.file.Path == "" {
 		return nil
 	}
 	names, err := t.cfg.Store.Meta(peopleNames)
@@ -104,8 +102,8 @@ func (t *Tally) samePeople(snap *snapshot) error {
 		return err
 	}
 	t.cfg.Logger.Info("the groups that count people have changed: counting anew")
-	if err := os.Remove(snap.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the tally's snapshot: %w", err)
+	if err := snap.file.Remove(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

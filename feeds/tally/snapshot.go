@@ -1,40 +1,26 @@
 package tally
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"agora/relay/store"
 )
 
-// A snapshot file is
-//
-//	magic, token (16 bytes), position (8), body, SHA-256 of all before (32)
-//
-// and a body (see encode) all keys, places, acts and lists. The token also
-// stands in the store, so that a snapshot is never used with another store, nor
-// with an older copy of its own.
-const (
-	snapshotMagic = "agora tally 2\n"
-	snapshotToken = "tally.snapshot" // key of the store's meta values
-	snapshotHead  = len(snapshotMagic) + 16 + 8
-)
+// framed is the tally's snapshot in its frame; its body (see encode) is all keys,
+// places, acts and lists.
+func framed(st *store.Store, path string) store.Snapshot {
+	return store.Snapshot{Store: st, Path: path, Magic: "agora tally 2\n", Token: "tally.snapshot"}
+}
 
-// snapshot is the file that spares a start the reading of the log. It is a
-// convenience: one that is missing, damaged or foreign costs time, not truth.
+// snapshot is the file that spares a start the reading of the log, and what is
+// known of it.
 type snapshot struct {
-	path   string // empty: none is kept
-	store  *store.Store
+	file   store.Snapshot // without a path: none is kept
 	log    *slog.Logger
 	change uint64    // of the book in the file
 	held   bool      // there is a file
@@ -44,27 +30,20 @@ type snapshot struct {
 
 // load reads the file. A nil book means there is none to be used.
 func (s *snapshot) load() (*state, store.Pos, error) {
-	if s.path == "" {
+	if s.file.Path == "" {
 		return nil, 0, nil
 	}
-	file, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	body, pos, err := s.file.Load()
+	var b *state
+	if err == nil && body != nil {
+		b, err = decode(body)
+	}
+	if errors.Is(err, store.ErrSnapshot) {
+		s.log.Error("the tally reads the log", "file", s.file.Path, "reason", err)
 		return nil, 0, nil
 	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the tally's snapshot: %w", err)
-	}
-	token, err := s.store.Meta(snapshotToken)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the token of the tally's snapshot: %w", err)
-	}
-	b, pos, err := decodeSnapshot(file, token)
-	if err == nil && pos > s.store.Head() {
-		err = fmt.Errorf("it is at position %d, the log ends at %d", pos, s.store.Head())
-	}
-	if err != nil {
-		s.log.Error("the tally's snapshot cannot be used: reading the log", "file", s.path, "reason", err)
-		return nil, 0, nil
+	if err != nil || b == nil {
+		return nil, 0, err
 	}
 	s.change, s.at, s.held = b.book.change, time.Now(), true
 	return b, pos, nil
@@ -75,8 +54,8 @@ func (s *snapshot) forget() error {
 	if !s.held {
 		return nil
 	}
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the tally's snapshot: %w", err)
+	if err := s.file.Remove(); err != nil {
+		return err
 	}
 	s.held, s.change = false, 0
 	return nil
@@ -84,44 +63,16 @@ func (s *snapshot) forget() error {
 
 // save writes the file anew: whole or not at all.
 func (s *snapshot) save(ctx context.Context, body []byte, change uint64, pos store.Pos) error {
-	token := make([]byte, 16)
-	_, _ = rand.Read(token) // never fails, by its contract
-	file := make([]byte, 0, snapshotHead+len(body)+sha256.Size)
-	file = append(append(file, snapshotMagic...), token...)
-	file = append(binary.BigEndian.AppendUint64(file, uint64(pos)), body...)
-	sum := sha256.Sum256(file)
-	if err := writeWhole(s.path, append(file, sum[:]...)); err != nil {
-		return fmt.Errorf("write the tally's snapshot: %w", err)
+	err := s.file.Save(ctx, body, pos)
+	s.loose = errors.Is(err, store.ErrUntold)
+	if err != nil && !s.loose {
+		return err
 	}
-	s.change, s.at, s.held, s.loose = change, time.Now(), true, false
-	if err := s.store.SetMeta(ctx, snapshotToken, token); err != nil {
-		// The file is not trusted at the next start, unless it is written again
-		// before; nothing is lost.
-		s.loose = true
-		s.log.Warn("the token of the tally's snapshot could not be stored", "reason", err)
+	s.change, s.at, s.held = change, time.Now(), true
+	if s.loose { // it is written again before long; nothing is lost
+		s.log.Warn("the tally's snapshot is not trusted yet", "reason", err)
 	}
 	return nil
-}
-
-// writeWhole puts a file in place in one step, and on the disk.
-func writeWhole(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // the first error is the one to tell
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // purge removes the snapshot when something has been taken back since it was
@@ -143,7 +94,7 @@ func (t *Tally) purge(snap *snapshot) {
 func (t *Tally) keep(ctx context.Context, snap *snapshot, pos store.Pos, every time.Duration) {
 	t.mu.RLock()
 	change := t.book.change
-	due := snap.path != "" && !(snap.held && !snap.loose && change == snap.change) && time.Since(snap.at) >= every
+	due := snap.file.Path != "" && !(snap.held && !snap.loose && change == snap.change) && time.Since(snap.at) >= every
 	var body []byte
 	if due {
 		body = encode(t.book, t.waiting.list)
@@ -267,21 +218,4 @@ func (w *writer) receipt(z *receipt) {
 	}
 }
 
-var errSnapshot = errors.New("its contents make no sense")
-
-// decodeSnapshot checks a file and reads it.
-func decodeSnapshot(file, token []byte) (*state, store.Pos, error) {
-	if len(file) < snapshotHead+sha256.Size || !bytes.HasPrefix(file, []byte(snapshotMagic)) {
-		return nil, 0, errors.New("it is not a snapshot of this version")
-	}
-	body, sum := file[:len(file)-sha256.Size], file[len(file)-sha256.Size:]
-	if want := sha256.Sum256(body); !bytes.Equal(want[:], sum) {
-		return nil, 0, errors.New("its checksum is wrong")
-	}
-	if !bytes.Equal(token, body[len(snapshotMagic):len(snapshotMagic)+16]) {
-		return nil, 0, errors.New("it belongs to another store, or to a later state of this one")
-	}
-	pos := store.Pos(binary.BigEndian.Uint64(body[len(snapshotMagic)+16:]))
-	b, err := decode(body[snapshotHead:])
-	return b, pos, err
-}
+var errSnapshot = fmt.Errorf("%w: its contents make no sense", store.ErrSnapshot)

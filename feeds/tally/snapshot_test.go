@@ -24,11 +24,15 @@ func TestRestoredSnapshotAnswersAsTheLogDoesAndFollowsOn(t *testing.T) {
 	for range 50 { // while nobody counts
 		w.append(w.random())
 	}
-	token, err := w.store.Meta(snapshotToken)
+	token, err := w.store.Meta("tally.snapshot")
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, pos, err := decodeSnapshot(file, token)
+	body, pos, err := framed(w.store, path).Open(file, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := decode(body)
 	if err != nil || pos+50 > w.store.Head() {
 		t.Fatalf("the snapshot at %d of %d: %v", pos, w.store.Head(), err)
 	}

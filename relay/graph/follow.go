@@ -24,7 +24,7 @@ const (
 
 // follow brings the graph up to the log and keeps it there.
 func (g *Graph) follow(ctx context.Context) error {
-	snap := &snapshot{path: g.cfg.Snapshot, store: g.cfg.Store, log: g.cfg.Logger}
+	snap := &snapshot{file: framed(g.cfg.Store, g.cfg.Snapshot), log: g.cfg.Logger}
 	pos, err := g.start(ctx, snap)
 	if err != nil {
 		return err
@@ -230,7 +230,7 @@ func (g *Graph) keepSnapshot(ctx context.Context, snap *snapshot, pos store.Pos,
 	g.mu.RLock()
 	version := g.web.version
 	g.mu.RUnlock()
-	if snap.path == "" || version == snap.version || time.Since(snap.at) < every {
+	if snap.file.Path == "" || version == snap.version || time.Since(snap.at) < every {
 		return
 	}
 	g.mu.RLock()

@@ -311,7 +311,7 @@ func TestADamagedSnapshotIsRebuiltLoudly(t *testing.T) {
 		"cut short":      good[:len(good)-10],
 		"empty":          {},
 		"another magic":  flip(good, 3),
-		"another token":  flip(good, len(snapshotMagic)+2),
+		"another token":  flip(good, len("agora graph 1\n")+2),
 		"other contents": bytes.Repeat([]byte("x"), 500),
 	} {
 		if err := os.WriteFile(snap, bad, 0o600); err != nil {
@@ -338,15 +338,16 @@ func TestEveryFlippedBitOfASnapshotIsNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := h.store.Meta(snapshotToken)
+	frame := framed(h.store, snap)
+	token, err := h.store.Meta(frame.Token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := decodeSnapshot(good, token); err != nil {
+	if _, _, err := frame.Open(good, token); err != nil {
 		t.Fatal(err)
 	}
 	for at := range good {
-		if _, _, err := decodeSnapshot(flip(good, at), token); err == nil {
+		if _, _, err := frame.Open(flip(good, at), token); !errors.Is(err, store.ErrSnapshot) {
 			t.Errorf("the bit at %d of %d was not missed", at, len(good))
 		}
 	}

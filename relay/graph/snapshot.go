@@ -1,17 +1,11 @@
 package graph
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 	"unique"
@@ -19,24 +13,16 @@ import (
 	"agora/relay/store"
 )
 
-// A snapshot file is
-//
-//	magic, token (16 bytes), position (8), body, SHA-256 of all before (32)
-//
-// and a body (see encode) all keys and lists. The token also stands in the
-// store, so that a snapshot is never used with another store, nor with an older
-// copy of its own.
-const (
-	snapshotMagic = "agora graph 1\n"
-	snapshotToken = "graph.snapshot" // key of the store's meta values
-	snapshotHead  = len(snapshotMagic) + 16 + 8
-)
+// framed is the graph's snapshot in its frame; its body (see encode) is all keys
+// and lists.
+func framed(st *store.Store, path string) store.Snapshot {
+	return store.Snapshot{Store: st, Path: path, Magic: "agora graph 1\n", Token: "graph.snapshot"}
+}
 
-// snapshot is the file that spares a start the reading of all lists. It is a
-// convenience: one that is missing, damaged or foreign costs time, not truth.
+// snapshot is the file that spares a start the reading of all lists, and what is
+// known of it.
 type snapshot struct {
-	path    string // empty: none is kept
-	store   *store.Store
+	file    store.Snapshot // without a path: none is kept
 	log     *slog.Logger
 	version uint64    // of the web in the file; 0 when there is none
 	at      time.Time // when it was last written, read or tried; zero: it is due
@@ -46,38 +32,28 @@ func (s *snapshot) saved(version uint64) { s.version, s.at = version, time.Now()
 
 // load reads the file. A nil web means there is none to be used.
 func (s *snapshot) load() (*web, store.Pos, error) {
-	if s.path == "" {
+	if s.file.Path == "" {
 		return nil, 0, nil
 	}
-	file, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	body, pos, err := s.file.Load()
+	var w *web
+	if err == nil && body != nil {
+		w, err = decodeWeb(body)
+	}
+	if errors.Is(err, store.ErrSnapshot) {
+		s.log.Error("the graph is built from the store", "file", s.file.Path, "reason", err)
 		return nil, 0, nil
 	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the graph's snapshot: %w", err)
-	}
-	token, err := s.store.Meta(snapshotToken)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the token of the graph's snapshot: %w", err)
-	}
-	web, pos, err := decodeSnapshot(file, token)
-	if err == nil && pos > s.store.Head() {
-		err = fmt.Errorf("it is at position %d, the log ends at %d", pos, s.store.Head())
-	}
-	if err != nil {
-		s.log.Error("the graph's snapshot cannot be used: building the graph from the store", "file", s.path, "reason", err)
-		return nil, 0, nil
-	}
-	return web, pos, nil
+	return w, pos, err
 }
 
 // forget removes the file, which holds a list that its author has taken back.
 func (s *snapshot) forget() error {
-	if s.path == "" || s.version == 0 {
+	if s.file.Path == "" || s.version == 0 {
 		return nil
 	}
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the graph's snapshot: %w", err)
+	if err := s.file.Remove(); err != nil {
+		return err
 	}
 	s.version = 0
 	return nil
@@ -85,42 +61,15 @@ func (s *snapshot) forget() error {
 
 // save writes the file anew: whole or not at all.
 func (s *snapshot) save(ctx context.Context, body []byte, version uint64, pos store.Pos) error {
-	token := make([]byte, 16)
-	_, _ = rand.Read(token) // never fails, by its contract
-	file := make([]byte, 0, snapshotHead+len(body)+sha256.Size)
-	file = append(append(file, snapshotMagic...), token...)
-	file = append(binary.BigEndian.AppendUint64(file, uint64(pos)), body...)
-	sum := sha256.Sum256(file)
-	if err := writeWhole(s.path, append(file, sum[:]...)); err != nil {
-		return fmt.Errorf("write the graph's snapshot: %w", err)
+	err := s.file.Save(ctx, body, pos)
+	if err != nil && !errors.Is(err, store.ErrUntold) {
+		return err
 	}
 	s.saved(version)
-	if err := s.store.SetMeta(ctx, snapshotToken, token); err != nil {
-		// The file is then not trusted at the next start; nothing is lost.
-		s.log.Warn("the token of the graph's snapshot could not be stored", "reason", err)
+	if err != nil { // the file is then not trusted at the next start; nothing is lost
+		s.log.Warn("the graph's snapshot will not be used", "reason", err)
 	}
 	return nil
-}
-
-// writeWhole puts a file in place in one step, and on the disk.
-func writeWhole(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // the first error is the one to tell
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // encode writes all keys, then all lists, with counts before each. The caller
@@ -167,24 +116,7 @@ func appendString(out []byte, s string) []byte {
 	return append(binary.AppendUvarint(out, uint64(len(s))), s...)
 }
 
-var errSnapshot = errors.New("its contents make no sense")
-
-// decodeSnapshot checks a file and reads it.
-func decodeSnapshot(file, token []byte) (*web, store.Pos, error) {
-	if len(file) < snapshotHead+sha256.Size || !bytes.HasPrefix(file, []byte(snapshotMagic)) {
-		return nil, 0, errors.New("it is not a snapshot of this version")
-	}
-	body, sum := file[:len(file)-sha256.Size], file[len(file)-sha256.Size:]
-	if want := sha256.Sum256(body); !bytes.Equal(want[:], sum) {
-		return nil, 0, errors.New("its checksum is wrong")
-	}
-	if !bytes.Equal(token, body[len(snapshotMagic):len(snapshotMagic)+16]) {
-		return nil, 0, errors.New("it belongs to another store, or to a later state of this one")
-	}
-	pos := store.Pos(binary.BigEndian.Uint64(body[len(snapshotMagic)+16:]))
-	web, err := decodeWeb(body[snapshotHead:])
-	return web, pos, err
-}
+var errSnapshot = fmt.Errorf("%w: its contents make no sense", store.ErrSnapshot)
 
 // decodeWeb puts every list in through the front door, so that a file can
 // break a promise of the web no more than an event can.
