@@ -27,14 +27,15 @@ run: build
 	@./bin/agora serve
 
 build: tools
-	@$(MAKE) --no-print-directory onnxruntime || echo "without $(ORT): models will not run, all else does; make onnxruntime tries again" >&2
-	@$(MAKE) --no-print-directory web || echo "without the web client: the relay's address shows its landing page; make web tries again" >&2
+	@$(MAKE) -s --no-print-directory onnxruntime || echo "without $(ORT): models will not run, all else does; make onnxruntime tries again" >&2
+	@$(MAKE) -s --no-print-directory web || echo "without the web client: the relay's address shows its landing page; make web tries again" >&2
 	@echo "building bin/agora (the first time also fetches and compiles what it needs: some minutes)"
 	@$(GO) build -tags $(TAGS) -o bin/agora ./cmd/agora
 
 test: test-go test-node test-web test-webgpu
 
 test-go: tools onnxruntime
+	@GO="$(GO)" ./.ci/tools strace
 	$(GO) test -race -tags $(TAGS) -timeout 30m $(PKGS)
 
 # the same relay through the library most web clients use

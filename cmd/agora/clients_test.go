@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,18 +28,41 @@ import (
 // under the race detector the same test runs in a process without it; the
 // relay is a process of its own in any case.
 func TestGoNostrClient(t *testing.T) {
-	if raceEnabled {
-		out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-tags", "libsecp256k1", "-run", "^TestGoNostrClient$", ".").CombinedOutput()
-		if err != nil || !bytes.HasPrefix(out, []byte("ok ")) {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if ranWithoutRace(t) {
 		return
 	}
 	relay := serve(t, buildProgram(t), filepath.Join(t.TempDir(), "data"), nil)
-	parts := []struct {
-		promise string
-		test    func(*testing.T, *program)
-	}{
+	for _, p := range promises() {
+		t.Run(p.promise, func(t *testing.T) { p.test(t, relay) })
+	}
+	relay.terminate(t, relay.cmd.Process.Pid)
+	if code := relay.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("SIGTERM ends with exit code %d:\n%s", code, relay.out)
+	}
+}
+
+// ranWithoutRace runs the test in a process without the race detector, if this
+// one has it.
+func ranWithoutRace(t *testing.T) bool {
+	t.Helper()
+	if !raceEnabled {
+		return false
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-tags", "libsecp256k1", "-run", "^"+t.Name()+"$", ".").CombinedOutput()
+	if err != nil || !bytes.HasPrefix(out, []byte("ok ")) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return true
+}
+
+// promise is what a client may rely on.
+type promise struct {
+	promise string
+	test    func(*testing.T, *program)
+}
+
+func promises() []promise {
+	return []promise{
 		{"NIP01StoredComesBack", testStored},
 		{"NIP01DuplicateIsTrueForgedIsFalse", testDuplicateAndForged},
 		{"NIP01HistoryThenLiveOnce", testLive},
@@ -52,13 +76,6 @@ func TestGoNostrClient(t *testing.T) {
 		{"NIP50FindsWordsRanked", testSearch},
 		{"NIP70ProtectedIsTakenFromItsAuthorOnly", testProtected},
 		{"NIP77SyncsBothWays", testNegentropy},
-	}
-	for _, p := range parts {
-		t.Run(p.promise, func(t *testing.T) { p.test(t, relay) })
-	}
-	relay.terminate(t, relay.cmd.Process.Pid)
-	if code := relay.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("SIGTERM ends with exit code %d:\n%s", code, relay.out)
 	}
 }
 
@@ -110,9 +127,14 @@ func ids(t *testing.T, r *nostr.Relay, filters ...nostr.Filter) ([]string, error
 	}
 	defer sub.Unsub()
 	out := []string{}
+	events := sub.Events
 	for {
 		select {
-		case ev := <-sub.Events:
+		case ev, more := <-events:
+			if !more { // closed just before the reason is told
+				events = nil
+				continue
+			}
 			out = append(out, ev.ID)
 		case <-sub.EndOfStoredEvents:
 			return out, nil
@@ -148,8 +170,9 @@ func ago(seconds int) nostr.Timestamp { return nostr.Now() - nostr.Timestamp(sec
 func testStored(t *testing.T, p *program) {
 	r, me := connect(t, p), newAuthor(t)
 	var notes []*nostr.Event
+	start := nostr.Now() // once: a second may end between two notes
 	for i := range 3 {
-		notes = append(notes, me.sign(t, nostr.Event{Kind: 1, CreatedAt: ago(i), Content: "note 🤙 \"quoted\" \\ \n"}))
+		notes = append(notes, me.sign(t, nostr.Event{Kind: 1, CreatedAt: start - nostr.Timestamp(i), Content: "note 🤙 \"quoted\" \\ \n"}))
 	}
 	put(t, r, notes...)
 	by := nostr.Filter{Authors: []string{me.pubkey}}
@@ -159,8 +182,13 @@ func testStored(t *testing.T, p *program) {
 	expect(t, r, notes[:2], nostr.Filter{Authors: by.Authors, Since: &notes[1].CreatedAt})
 	expect(t, r, notes, by, nostr.Filter{IDs: []string{notes[1].ID}})
 	full, err := r.QuerySync(t.Context(), by)
-	if err != nil || len(full) != 3 || full[0].Content != notes[0].Content || full[0].Sig != notes[0].Sig {
-		t.Errorf("%v, %v", full, err)
+	if err != nil || len(full) != 3 {
+		t.Fatalf("%v, %v", full, err)
+	}
+	for _, note := range notes { // in any order, as in expect
+		if !slices.ContainsFunc(full, func(ev *nostr.Event) bool { return ev.String() == note.String() }) {
+			t.Errorf("%v is not among %v", note, full)
+		}
 	}
 }
 
@@ -345,16 +373,19 @@ func testCount(t *testing.T, p *program) {
 	r, me := connect(t, p), newAuthor(t)
 	note := me.sign(t, nostr.Event{Kind: 1})
 	put(t, r, note)
+	offset, err := strconv.ParseInt(note.ID[32:33], 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	people := hyperloglog.New(int(offset) + 8) // as NIP-45 has it
 	for range 12 {
-		put(t, r, newAuthor(t).sign(t, nostr.Event{Kind: 7, Content: "+", Tags: nostr.Tags{{"e", note.ID}, {"p", me.pubkey}}}))
+		someone := newAuthor(t)
+		people.Add(someone.pubkey)
+		put(t, r, someone.sign(t, nostr.Event{Kind: 7, Content: "+", Tags: nostr.Tags{{"e", note.ID}, {"p", me.pubkey}}}))
 	}
 	n, hll, err := r.Count(t.Context(), nostr.Filters{{Kinds: []int{7}, Tags: nostr.TagMap{"e": {note.ID}}}})
-	if err != nil || n != 12 || len(hll) != 256 {
-		t.Fatalf("count %d, %d registers, %v", n, len(hll), err)
-	}
-	people := hyperloglog.NewWithRegisters(hll, 0).Count()
-	if people < 11 || people > 13 {
-		t.Errorf("the registers say %d people, there are 12", people)
+	if err != nil || n != 12 || !bytes.Equal(hll, people.GetRegisters()) {
+		t.Fatalf("count %d, registers %x, want %x, %v", n, hll, people.GetRegisters(), err)
 	}
 }
 

@@ -10,6 +10,7 @@ import "time"
 type Config struct {
 	Listen         string   `toml:"listen" group:"Where it listens and what it keeps" unit:"host:port" help:"address of the relay, for websockets and HTTP alike; port 0 picks a free one"`
 	Data           string   `toml:"data" unit:"directory" help:"everything the relay keeps; made with mode 0700 when missing"`
+	Store          string   `toml:"store" unit:"eventstore:lmdb:DIR, eventstore:badger:DIR or eventstore:sqlite3:FILE" help:"serve another Go relay's events where they lie, with what such a store can do (agora serve --help); empty: our own store, in data"`
 	MetricsListen  string   `toml:"metrics_listen" unit:"host:port" help:"address of its own for /metrics and /healthz; empty: both are served on the main address, /metrics to loopback only"`
 	TLSCert        string   `toml:"tls_cert" unit:"file" help:"certificate chain in PEM; empty: no TLS (put a proxy in front, see trusted_proxies)"`
 	TLSKey         string   `toml:"tls_key" unit:"file" help:"private key in PEM that belongs to tls_cert"`

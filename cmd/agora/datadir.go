@@ -151,25 +151,42 @@ func readSecret(path string) (s secret, err error) {
 	return s, nil
 }
 
-// writeSecret writes a new file under its name only when it is whole and on
-// disk: half a secret would be lost keys.
+// writeSecret writes the file whole or not at all: half a secret would be lost
+// keys.
 func writeSecret(path string, s secret) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := writeWhole(path, []byte(hex.EncodeToString(s[:])+"\n")); err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	_, err = file.WriteString(hex.EncodeToString(s[:]) + "\n")
+	return nil
+}
+
+// writeWhole puts a file under its name only when it is whole and on disk.
+func writeWhole(path string, content []byte) error {
+	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
-		return fmt.Errorf("secret: %w", err)
+		return err
 	}
-	return nil
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // derive is HKDF-SHA256 of the secret under a name: 32 bytes that say nothing

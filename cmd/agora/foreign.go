@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"agora/relay/wire"
 
@@ -27,7 +29,7 @@ const foreignMost = 1 << 28
 
 // foreignSource opens eventstore:lmdb:DIR and its like for reading.
 func foreignSource(name string) (*source, error) {
-	open, path, err := foreignStore(name)
+	open, path, err := foreignStore("--from", name)
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -42,27 +44,27 @@ func foreignSource(name string) (*source, error) {
 
 // foreignStore names the store, after a look whether it is there: opening
 // would make an empty one.
-func foreignStore(name string) (eventstore.Store, string, error) {
+func foreignStore(flag, name string) (eventstore.Store, string, error) {
 	rest, ours := strings.CutPrefix(name, "eventstore:")
 	kind, path, named := strings.Cut(rest, ":")
 	if !ours || !named || path == "" {
-		return nil, "", fmt.Errorf("--from %s: want eventstore:lmdb:DIR, eventstore:badger:DIR or eventstore:sqlite3:FILE", name)
+		return nil, "", fmt.Errorf("%s %s: want eventstore:lmdb:DIR, eventstore:badger:DIR or eventstore:sqlite3:FILE", flag, name)
 	}
 	switch kind {
 	case "lmdb":
-		return &lmdbstore.LMDBBackend{Path: path, MaxLimit: foreignMost}, path, mustExist(filepath.Join(path, "data.mdb"))
+		return &lmdbstore.LMDBBackend{Path: path, MaxLimit: foreignMost}, path, mustExist(flag, filepath.Join(path, "data.mdb"))
 	case "badger":
-		quiet := func(o badger.Options) badger.Options { return o.WithLogger(nil) }
-		return &badgerstore.BadgerBackend{Path: path, MaxLimit: foreignMost, BadgerOptionsModifier: quiet}, path, mustExist(filepath.Join(path, "MANIFEST"))
+		quiet := func(o badger.Options) badger.Options { return o.WithLogger(nil).WithSyncWrites(true) }
+		return &badgerstore.BadgerBackend{Path: path, MaxLimit: foreignMost, BadgerOptionsModifier: quiet}, path, mustExist(flag, filepath.Join(path, "MANIFEST"))
 	case "sqlite3":
-		return &sqlite3.SQLite3Backend{DatabaseURL: path, QueryLimit: foreignMost}, path, mustExist(path)
+		return &sqlite3.SQLite3Backend{DatabaseURL: path, QueryLimit: foreignMost}, path, mustExist(flag, path)
 	}
-	return nil, "", fmt.Errorf("--from %s: %q is no eventstore we can read: want lmdb, badger or sqlite3", name, kind)
+	return nil, "", fmt.Errorf("%s %s: %q is no eventstore we can read: want lmdb, badger or sqlite3", flag, name, kind)
 }
 
-func mustExist(file string) error {
+func mustExist(flag, file string) error {
 	if _, err := os.Stat(file); err != nil {
-		return fmt.Errorf("--from: no store here: %w", err)
+		return fmt.Errorf("%s: no store here: %w", flag, err)
 	}
 	return nil
 }
@@ -162,4 +164,51 @@ func (p *foreignPages) unseen(events []*nostr.Event) []*nostr.Event {
 	}
 	p.until, p.seen = &last, again
 	return fresh
+}
+
+// openAlone opens a store to write into, and refuses one that another program
+// has open: each would take the other's serial numbers. badger sees to that
+// itself.
+func openAlone(es eventstore.Store, path string) error {
+	if _, ok := es.(*lmdbstore.LMDBBackend); ok {
+		if err := lmdbIsFree(filepath.Join(path, "lock.mdb")); err != nil {
+			return err
+		}
+	}
+	if err := es.Init(); err != nil {
+		return fmt.Errorf("open %s (stop the relay that uses it first): %w", path, err)
+	}
+	db, ok := es.(*sqlite3.SQLite3Backend)
+	if !ok {
+		return nil
+	}
+	db.SetMaxOpenConns(1) // the one that holds the lock
+	for _, statement := range []string{"PRAGMA busy_timeout = 2000", "PRAGMA synchronous = FULL", "PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "COMMIT"} {
+		if _, err := db.Exec(statement); err != nil {
+			db.Close()
+			return fmt.Errorf("open %s alone (stop the relay that uses it first): %w", path, err)
+		}
+	}
+	return nil
+}
+
+// lmdbIsFree looks at the lock that every process with the environment open
+// holds on the first byte of its lock file.
+func lmdbIsFree(name string) error {
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open the store to write: %w", err)
+	}
+	defer file.Close()
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Len: 1}
+	if err := syscall.FcntlFlock(file.Fd(), syscall.F_GETLK, &lock); err != nil {
+		return fmt.Errorf("look at %s: %w", name, err)
+	}
+	if lock.Type != syscall.F_UNLCK {
+		return fmt.Errorf("%s is open in process %d: stop that relay first", filepath.Dir(name), lock.Pid)
+	}
+	return nil
 }

@@ -67,7 +67,7 @@ func TestEveryEventOfAForeignStoreIsReadOnce(t *testing.T) {
 // one second is larger than a page.
 func readForeignIDs(t *testing.T, name string) map[string]int {
 	t.Helper()
-	db, _, err := foreignStore(name)
+	db, _, err := foreignStore("--from", name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,11 +30,19 @@ Every setting below may also stand in a TOML file (--config) or in the
 environment. SIGHUP reads them again and changes policy and limits without
 dropping a connection; SIGTERM and SIGINT drain for at most 10 s.
 
+--store serves the events of another Go relay where they lie, with its program
+stopped. Such a store keeps events and nothing else: no search, graph, feeds,
+spam filter, proofs of personhood, retention or ready negentropy sets. Where it
+cannot do what the settings ask for, the relay does not start. Bans, deletions
+and requests to vanish are kept in --data. import --from brings the same events
+into a store that can do all of it.
+
 Examples:
   agora serve
   agora serve --listen 0.0.0.0:7447 --public-urls wss://relay.example --data /var/lib/agora
   agora serve --print-config > agora.toml
   agora serve --config agora.toml
+  agora serve --store eventstore:lmdb:/srv/khatru/db --data ./beside
   AGORA_ADMINS=npub1… agora serve --tls-cert chain.pem --tls-key key.pem --listen 0.0.0.0:443`,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "print-config", Usage: "print every setting with its value, default, unit and meaning, and end"},
@@ -61,12 +69,15 @@ func runServe(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	reload := func() (Config, error) { return loadConfig(cmd) }
+	if cfg.Store != "" {
+		return serveForeign(ctx, cmd.Root().Writer, cfg, log, level, reload, hup)
+	}
 	s, err := openServer(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	s.level = level
-	s.reload = func() (Config, error) { return loadConfig(cmd) }
+	s.level, s.reload = level, reload
 	if err := s.greet(cmd.Root().Writer); err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -96,6 +107,20 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 			err = errors.Join(err, s.close())
 		}
 	}()
+	urls, err := s.take(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if s.door, err = listenDoor(ctx, cfg.Data); err != nil {
+		return nil, err
+	}
+	s.core, err = openCore(cfg, urls, log, s.addParts)
+	return s, err
+}
+
+// take takes the addresses and the data directory, and says by which URLs the
+// relay is known.
+func (s *server) take(ctx context.Context, cfg Config) (urls []string, err error) {
 	if s.cert, err = newCertificate(cfg); err != nil {
 		return nil, err
 	}
@@ -111,15 +136,10 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	if s.data, err = holdData(cfg.Data, holder{Command: "serve", URL: s.at.relay}); err != nil {
 		return nil, err
 	}
-	if s.door, err = listenDoor(ctx, cfg.Data); err != nil {
-		return nil, err
+	if len(cfg.PublicURLs) > 0 {
+		return cfg.PublicURLs, nil
 	}
-	urls := cfg.PublicURLs
-	if len(urls) == 0 {
-		urls = []string{s.at.relay}
-	}
-	s.core, err = openCore(cfg, urls, log, s.addParts)
-	return s, err
+	return []string{s.at.relay}, nil
 }
 
 // close gives back what was taken, when serving never began.
@@ -168,7 +188,7 @@ func (s *server) Run(ctx context.Context, hup <-chan os.Signal) error {
 		if s.inside != nil {
 			g.Go(func() error { return s.serveHTTP(ctx, s.inside, s.parts.doors.inside()) })
 		}
-		g.Go(func() error { s.watch(ctx, hup); return nil })
+		g.Go(func() error { s.watch(ctx, hup, s.reloadNow); return nil })
 		if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -200,13 +220,13 @@ func (s *server) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) 
 }
 
 // watch reloads at every SIGHUP.
-func (s *server) watch(ctx context.Context, hup <-chan os.Signal) {
+func (s *server) watch(ctx context.Context, hup <-chan os.Signal, reload func() error) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			if err := s.reloadNow(); err != nil {
+			if err := reload(); err != nil {
 				s.log.Error("reload: nothing was changed", "error", err)
 			}
 		}

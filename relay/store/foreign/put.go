@@ -59,12 +59,39 @@ func keepable(e store.Entry) error {
 		return fmt.Errorf("a label: %w", ErrUnsupported)
 	case e.Event.Kind == kindVanish && !e.Vanish:
 		return fmt.Errorf("a request to vanish from elsewhere: %w", ErrUnsupported)
-	case e.Event.CreatedAt < 0 || e.Event.CreatedAt > math.MaxUint32:
-		return fmt.Errorf("created_at %d: %w", e.Event.CreatedAt, ErrUnsupported) // eventstore's indexes have 32 bits
-	case len(e.Event.Content) > math.MaxUint16:
-		return fmt.Errorf("content of %d bytes: %w", len(e.Event.Content), ErrUnsupported) // its records have 16 bits for it
+	}
+	if why := Unfit(e.Event); why != "" {
+		return fmt.Errorf("%s: %w", why, ErrUnsupported)
 	}
 	return nil
+}
+
+// MaxContent is the longest content that fits, in bytes: eventstore's records
+// have 16 bits for it.
+const MaxContent = math.MaxUint16
+
+// Unfit says why eventstore's records and indexes have no room for an event;
+// "" when they have.
+func Unfit(ev *nostr.Event) string {
+	switch {
+	case ev.CreatedAt < 0 || ev.CreatedAt > math.MaxUint32:
+		return "created_at must lie between 1970 and 2106 here"
+	case len(ev.Content) > MaxContent:
+		return fmt.Sprintf("content of at most %d bytes here", MaxContent)
+	case len(ev.Tags) > math.MaxUint16:
+		return fmt.Sprintf("at most %d tags here", math.MaxUint16)
+	}
+	for _, tag := range ev.Tags {
+		if len(tag) > math.MaxUint8 {
+			return fmt.Sprintf("at most %d values in a tag here", math.MaxUint8)
+		}
+		for _, value := range tag {
+			if len(value) > math.MaxUint16 {
+				return fmt.Sprintf("a tag's value of at most %d bytes here", math.MaxUint16)
+			}
+		}
+	}
+	return ""
 }
 
 // refused says why an event may not be stored; 0: it may.
