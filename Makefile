@@ -5,6 +5,7 @@
 # make bench  the benchmarks of BENCHMARKS.md, beside other relays
 # make build  bin/agora
 # make models the built-in rankers again: some minutes, and Python 3.11
+# make ballots the ballots that benchmarks vote with: most of an hour
 
 GO   ?= go
 TAGS := libsecp256k1
@@ -20,7 +21,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # libsecp256k1 and LMDB are C, compiled by gcc on the way
 export CGO_ENABLED := 1
 
-.PHONY: run build test test-prover test-go test-node test-web web check bench fuzz tools models clean onnxruntime test-webgpu
+.PHONY: ballots run build test test-prover test-go test-node test-web web check bench fuzz tools models clean onnxruntime test-webgpu
 
 run: build
 	@echo "starting the relay; Ctrl-C stops it"
@@ -84,6 +85,14 @@ check: tools
 		curl -fsS --max-time 10 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then \
 			$(GO) run $(GOVULNCHECK) -tags $(TAGS) $(PKGS); \
 		else echo "govulncheck left out: https://vuln.go.dev cannot be reached from here"; fi
+
+# 10,200 ballots with real proofs, in testdata/ballots: about 45 minutes of CPU; it goes on where it was
+# stopped. BALLOTS=500 makes fewer
+BALLOTS ?= 10200
+ballots: tools
+	@mkdir -p bin
+	$(GO) build -tags $(TAGS) -o bin/simulate ./cmd/simulate
+	./bin/simulate ballots --work bin/ballots.jsonl --most $(BALLOTS) --pack testdata/ballots
 
 # BENCHFLAGS=--quick for two minutes
 bench: build

@@ -31,7 +31,7 @@ func command() *cli.Command {
 		Name:      "bench",
 		Usage:     "load and latency of relays, side by side",
 		UsageText: "make bench                                   # everything, into BENCHMARKS.md\nbench run --quick                            # two minutes\nbench drive ws://127.0.0.1:7777 --pid 1234   # any relay that runs here",
-		Commands:  []*cli.Command{runCommand(), driveCommand(), floorCommand(), bareCommand(), eventsCommand(), feedsCommand()},
+		Commands:  []*cli.Command{runCommand(), driveCommand(), floorCommand(), bareCommand(), eventsCommand(), feedsCommand(), ballotsCommand()},
 	}
 }
 

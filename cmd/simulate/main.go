@@ -57,6 +57,7 @@ func program(out io.Writer) *cli.Command {
 			}, Action: func(_ context.Context, c *cli.Command) error { return events(c, out) }},
 			{Name: "ballots", Usage: "the ballots of a seeded electorate, with real proofs; it goes on where it was stopped", Flags: []cli.Flag{
 				&cli.StringFlag{Name: "work", Value: "bin/ballots.jsonl", Usage: "`FILE` of the ballots made so far"},
+				&cli.StringFlag{Name: "pack", Usage: "then write them with the members into this `FOLDER`"},
 				&cli.IntFlag{Name: "most", Value: ballots.Ballots, Usage: "stop at this number"},
 			}, Action: func(ctx context.Context, c *cli.Command) error { return castBallots(ctx, c, out) }},
 		},
@@ -103,9 +104,17 @@ func castBallots(ctx context.Context, c *cli.Command, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return e.Make(ctx, c.String("work"), c.Int("most"), func(made int) {
+	err = e.Make(ctx, c.String("work"), c.Int("most"), func(made int) {
 		if made%100 == 0 {
 			fmt.Fprintf(out, "%d of %d\n", made, ballots.Ballots)
 		}
 	})
+	if err != nil || c.String("pack") == "" {
+		return err
+	}
+	made, err := e.Pack(c.String("work"), c.String("pack"))
+	if err == nil {
+		fmt.Fprintf(out, "%d of %d ballots are in %s\n", made, ballots.Ballots, c.String("pack"))
+	}
+	return err
 }
