@@ -323,9 +323,10 @@ func TestOpenAPIDescribesWhatIsServed(t *testing.T) {
 	for pattern := range d.routes() {
 		served = append(served, pattern)
 	}
-	served = append(served, "GET /v1/rankers", "GET /v1/rankers/{name}", "GET /v1/models/{sha256}") // the market's
+	served = append(served, "GET /v1/rankers", "GET /v1/rankers/{name}", "GET /v1/models/{sha256}")                       // the market's
 	served = append(served, "GET /v1/groups", "GET /v1/groups/{d}", "GET /v1/groups/{d}/log", "POST /v1/groups/{d}/join", // personhood/host's
 		"POST /v1/groups/{d}/remove", "POST /v1/groups/{d}/publish", "GET /v1/members/{sha256}", "GET /v1/members/{sha256}/nodes")
+	served = append(served, "POST /v1/polls", "GET /v1/polls/{id}", "GET /v1/polls/{id}/tally", "GET /v1/polls/{id}/stream", "GET /v1/polls/{id}/ballots.jsonl") // cmd/agora polls
 	if !slices.Equal(sorted(described), sorted(served)) {
 		t.Errorf("described %v\nserved    %v", sorted(described), sorted(served))
 	}
