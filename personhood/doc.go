@@ -25,6 +25,11 @@
 //	1984  report  id of the note (the first e tag), else   is refused
 //	              the key (the first p tag)
 //	1985  review  SHA-256 of the address in its one a tag  is refused
+//	other post    SHA-256("agora/post/1" 0x00 day 0x00 slot),  is refused
+//	              its UTC day and its one slot tag, 0 to 99
+//
+// A post is of a kind for which a relay requires a person: a person has a
+// hundred slots a day, which nobody can link with one another.
 //
 // A dislike is a boost whose content is "-": of one note a person likes or
 // dislikes, not both. No group, relay or clock is part of a scope, so one

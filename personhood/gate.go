@@ -140,6 +140,11 @@ func (g *Gate) weigh(ctx context.Context, ev *nostr.Event, from admit.Peer) (adm
 	if err != nil {
 		return admit.Ruling{}, err
 	}
+	if deed.Action == Post {
+		if err := g.post(ev, from); err != nil {
+			return admit.Ruling{}, err
+		}
+	}
 	h, err := parseHeader(ev)
 	if err != nil {
 		return admit.Ruling{}, err
@@ -175,6 +180,21 @@ func (g *Gate) weigh(ctx context.Context, ev *nostr.Event, from admit.Peer) (adm
 	}, nil
 }
 
+// post holds a post to the kinds that need a person here, and to today: the
+// slots of all the days before would be without number.
+func (g *Gate) post(ev *nostr.Event, from admit.Peer) error {
+	if !slices.Contains(g.cfg.Require, ev.Kind) {
+		return invalid("is not for events of kind %d here", ev.Kind)
+	}
+	if off := time.Since(ev.CreatedAt.Time()); from.Origin == admit.Socket && off.Abs() > postWindow {
+		return invalid("post is dated %s away from now, more than %s", off.Abs().Round(time.Second), postWindow)
+	}
+	return nil
+}
+
+// postWindow is how far a post's created_at may be from now on a socket.
+const postWindow = 15 * time.Minute
+
 // spent refuses early what the store would refuse in its commit.
 func (g *Gate) spent(claim admit.Claim, deed Deed) (admit.Ruling, error) {
 	if claim.Rule != admit.First || g.cfg.Spent == nil {
@@ -187,7 +207,7 @@ func (g *Gate) spent(claim admit.Claim, deed Deed) (admit.Ruling, error) {
 	if !taken {
 		return admit.Ruling{}, nil
 	}
-	did := map[Action]string{Boost: "reacted to this note", Report: "reported this", Review: "reviewed this"}
+	did := map[Action]string{Boost: "reacted to this note", Report: "reported this", Review: "reviewed this", Post: "used this slot of the day"}
 	return admit.Refuse(admit.Duplicate, "not counted, this person has already "+did[deed.Action]), nil
 }
 

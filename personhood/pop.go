@@ -18,6 +18,7 @@ import (
 const (
 	TagPop       = "pop"        // the proof of personhood
 	TagNullifier = "n"          // the nullifier, where filters find it
+	TagSlot      = "slot"       // which of a person's posts of the day it is
 	method       = "semaphore4" // the one kind of proof there is
 	depthWord    = "20"         // semaphore.ProverDepth, as the tag spells it
 )
@@ -43,6 +44,7 @@ const (
 	Boost  Action = "boost"
 	Report Action = "report"
 	Review Action = "review"
+	Post   Action = "post"
 )
 
 // Invalid says why a tag or an event is not well formed, in words for the
@@ -212,10 +214,38 @@ func DeedOf(ev *nostr.Event) (d Deed, err error) {
 		d.Action = Review
 		d.Target, err = reviewed(ev)
 	default:
-		err = invalid("is not for events of kind %d", ev.Kind)
+		d.Action = Post
+		d.Target, err = slotOf(ev)
 	}
 	return d, err
 }
+
+// slotOf is the target of a post: one of a person's slots of a day. Slots of
+// one day cannot be linked with one another, and there are so many and no more.
+func slotOf(ev *nostr.Event) (t [32]byte, err error) {
+	if first(ev, TagSlot) == nil {
+		return t, invalid("is not for events of kind %d without a slot tag", ev.Kind)
+	}
+	tag, err := single(ev, TagSlot)
+	if err != nil {
+		return t, err
+	}
+	if len(tag) < 2 {
+		return t, invalid("slot tag is empty")
+	}
+	slot, err := count(tag[1], SlotsPerDay-1)
+	if err != nil {
+		return t, invalid("slot is not a number up to %d", SlotsPerDay-1)
+	}
+	day := int64(ev.CreatedAt) / secondsPerDay
+	return sha256.Sum256(fmt.Appendf(nil, "agora/post/1\x00%d\x00%d", day, slot)), nil
+}
+
+// SlotsPerDay is how many events a person may post in a UTC day, of all kinds
+// that need a person together.
+const SlotsPerDay = 100
+
+const secondsPerDay = 24 * 60 * 60
 
 func reviewed(ev *nostr.Event) (t [32]byte, err error) {
 	space, err := single(ev, "L")

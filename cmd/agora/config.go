@@ -105,6 +105,7 @@ type Config struct {
 
 	PersonGroups []string `toml:"person_groups" group:"People, not keys" unit:"32191:key:name" help:"groups whose members count as people in reactions, reports and reviews; a poll names its own group; empty: none"`
 	Groups       []string `toml:"groups" unit:"rules" help:"groups of people that this relay keeps: \"town source=invite quota=3\"; each takes members by one source (invite, labels, semaphore, worldid3, worldid4; see README) and they count as people here; empty: none"`
+	MirrorGroups []string `toml:"mirror_groups" unit:"rules" help:"groups of other relays whose events and members files are kept here too: \"32191:key:name wss://its.host\"; whether their members count here, person_groups says"`
 	GroupBatch   Duration `toml:"group_batch" unit:"time" help:"how often a group's new root is published; who joins in between hides among the others who do"`
 	PersonKinds  []int    `toml:"person_kinds" unit:"kinds" help:"kinds that are taken only with a proof of personhood"`
 	PersonGrace  Duration `toml:"person_grace" unit:"duration" help:"how long a group's root counts after the next was published; at most 24h"`

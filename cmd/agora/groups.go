@@ -121,6 +121,7 @@ func (cfg Config) countedGroups(s secret) ([]string, error) {
 type groupsPart struct {
 	core   *core
 	groups []*host.Group
+	mirror *host.Mirror // nil: no group is mirrored
 	doors  *host.Doors
 }
 
@@ -139,6 +140,13 @@ func (s *server) openGroups(c *core) (*groupsPart, error) {
 		p.groups = append(p.groups, g)
 	}
 	p.doors = &host.Doors{Groups: p.groups, Admin: p.admin, Who: p.who(s), Logger: c.log}
+	if p.mirror, err = p.openMirror(); err != nil {
+		return nil, err
+	}
+	if p.mirror != nil {
+		p.doors.Files = p.mirror
+		p.doors.Mirror = p.mirror.States
+	}
 	return p, nil
 }
 
@@ -210,6 +218,9 @@ func (p *groupsPart) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, each := range p.groups {
 		g.Go(func() error { return each.Run(ctx) })
+	}
+	if p.mirror != nil {
+		g.Go(func() error { return p.mirror.Run(ctx) })
 	}
 	return g.Wait()
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -190,4 +192,141 @@ func (h *hosting) peopleOf(note string) (likes, dislikes, reports int) {
 		}
 	}
 	return -1, -1, -1
+}
+
+func TestAMirrorKeepsAnotherHostsGroup(t *testing.T) {
+	h := newHosting(t, nil)
+	anna := semaphore.NewIdentity()
+	if code, text := h.join(anna, h.invitation()); code != 200 {
+		t.Fatal(code, text)
+	}
+	first := h.published(1)
+	if code, text := h.join(semaphore.NewIdentity(), h.invitation()); code != 200 {
+		t.Fatal(code, text)
+	}
+	h.published(2)
+	other, _ := startServer(t, func(c *Config) {
+		address := h.group().Address().String()
+		c.MirrorGroups, c.PersonGroups = []string{address + " " + h.s.at.relay}, []string{address}
+	})
+	state := h.group().State()
+	var file string
+	wait(t, "the mirror's members file", func() bool {
+		resp, text := fetch(t, other.at.page+"/v1/members/"+state.Members)
+		file = text
+		return resp.StatusCode == 200
+	})
+	if len(file) != 64 {
+		t.Errorf("a file of %d bytes", len(file))
+	}
+	if _, text := fetch(t, other.at.page+"/v1/groups"); !strings.Contains(text, `"mirrored":[{"group":"`+state.Group) || !strings.Contains(text, `"people":2`) {
+		t.Error(text)
+	}
+	// a member acts there, and so does a poll of an older root find its members
+	if resp, _ := fetch(t, other.at.page+"/v1/members/"+sumHex(first.File())); resp.StatusCode != 200 {
+		t.Errorf("the older members file: %s", resp.Status)
+	}
+	like := h.act(anna, first, nostr.Event{Kind: 7, Content: "+", Tags: nostr.Tags{{"e", strings.Repeat("a", 64)}}})
+	if reply, err := other.core.relay.Publish(t.Context(), like, nil, admit.Peer{Origin: admit.Socket}); err != nil || !reply.OK {
+		t.Errorf("%+v %v", reply, err)
+	}
+}
+
+func sumHex(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
+
+func TestMembersFilesAreWholeAndForEver(t *testing.T) {
+	h := newHosting(t, nil)
+	if code, text := h.join(semaphore.NewIdentity(), h.invitation()); code != 200 {
+		t.Fatal(code, text)
+	}
+	h.published(1)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.group().State().URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Range", "bytes=0-31")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if cache := resp.Header.Get("Cache-Control"); resp.StatusCode != 200 || resp.Header.Get("Accept-Ranges") != "none" || !strings.Contains(cache, "immutable") {
+		t.Errorf("%s %v", resp.Status, resp.Header)
+	}
+	for path, want := range map[string]int{
+		"/v1/members/" + strings.Repeat("a", 64): 404, "/v1/members/x": 400, "/v1/members/" + strings.Repeat("A", 64): 400,
+		"/v1/groups/nowhere": 404, "/v1/groups/town/log?after=-1": 400, "/v1/groups/town": 200,
+	} {
+		if resp, text := fetch(t, h.s.at.page+path); resp.StatusCode != want {
+			t.Errorf("%s: %s %s", path, resp.Status, text)
+		}
+	}
+}
+
+func TestWishesThatLetNobodyIn(t *testing.T) {
+	h := newHosting(t, nil)
+	anna := semaphore.NewIdentity()
+	inv := h.invitation()
+	evidence, err := inv.Accept(anna.Commitment(), enrol.InviterKey(anna, inv.Group))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := personhood.Join(t.Context(), h.prover, anna, inv.Group, []byte(evidence))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wish := host.NewWish(j, evidence)
+	for name, change := range map[string]func(*host.Wish){
+		"another's commitment": func(w *host.Wish) { w.Commitment = semaphore.Hex(semaphore.NewIdentity().Commitment()) },
+		"a zero commitment":    func(w *host.Wish) { w.Commitment = strings.Repeat("0", 64) },
+		"another nullifier":    func(w *host.Wish) { w.Nullifier = w.Commitment },
+		"no proof":             func(w *host.Wish) { w.Proof = "" },
+		"other evidence":       func(w *host.Wish) { w.Evidence = strings.Replace(w.Evidence, `"quota":0`, `"quota":0 `, 1) }, // the same to a parser, not to the proof
+		"no evidence":          func(w *host.Wish) { w.Evidence = "" },
+		"long evidence":        func(w *host.Wish) { w.Evidence = strings.Repeat(" ", 20<<10) },
+	} {
+		bad := wish
+		change(&bad)
+		if code, text := h.post("/v1/groups/town/join", bad); code != 403 || !strings.Contains(text, "invalid: ") {
+			t.Errorf("%s: %d %s", name, code, text)
+		}
+	}
+	for path, want := range map[string]int{"/v1/groups/town/remove": 401, "/v1/groups/town/publish": 401, "/v1/groups/nowhere/join": 404} {
+		if code, text := h.post(path, map[string]string{"commitment": wish.Commitment}); code != want {
+			t.Errorf("%s: %d %s", path, code, text)
+		}
+	}
+	if code, text := h.post("/v1/groups/town/join", wish); code != 200 {
+		t.Errorf("the wish itself: %d %s", code, text)
+	}
+}
+
+// Fifteen people say nearly the same at once, each with a fresh key, where
+// spam is refused and only people may write.
+func TestPeopleWhoSayTheSameAtOnceAreNoSpam(t *testing.T) {
+	h := newHosting(t, func(c *Config) { c.SpamMode, c.PersonKinds = "refuse", []int{1} })
+	anna := semaphore.NewIdentity()
+	if code, text := h.join(anna, h.invitation()); code != 200 {
+		t.Fatal(code, text)
+	}
+	members := h.published(1)
+	say := func(slot int, tags ...nostr.Tag) nostr.Event {
+		return nostr.Event{Kind: 1, Content: fmt.Sprintf("I vote for the second proposal of the garden council this year, and thank everybody for counting, says %d", slot), Tags: tags}
+	}
+	for i := range 15 {
+		if text := h.say(h.act(anna, members, say(i, nostr.Tag{"slot", fmt.Sprint(i)}))); text != "" {
+			t.Errorf("post %d: %s", i, text)
+		}
+	}
+	if text := h.say(h.act(anna, members, say(15, nostr.Tag{"slot", "3"}))); !strings.HasPrefix(text, "duplicate: not counted, this person has already") {
+		t.Errorf("a slot twice: %q", text)
+	}
+	plain := say(16)
+	plain.CreatedAt = nostr.Now()
+	if err := plain.Sign(nostr.GeneratePrivateKey()); err != nil {
+		t.Fatal(err)
+	}
+	if text := h.say(&plain); !strings.HasPrefix(text, "restricted: ") {
+		t.Errorf("a key's note: %q", text)
+	}
 }

@@ -95,6 +95,16 @@ func (p *people) person(ev *nostr.Event) (class uint8, on tally.Key, err error) 
 	return 0, on, nil
 }
 
+// Proven implements spam.Persons. The person gate comes first, so a deed with a
+// proof that gets this far has been proven; a poll's tag proves nothing.
+func (p *people) Proven(_ context.Context, ev *nostr.Event) (bool, error) {
+	if !personhood.Has(ev) {
+		return false, nil
+	}
+	_, err := personhood.DeedOf(ev)
+	return err == nil, nil
+}
+
 // classNames names the classes, in their order.
 func (p *people) classNames() string { return strings.Join(p.classes, "\n") }
 

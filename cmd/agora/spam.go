@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"agora/feeds"
+	"agora/personhood"
 	catalogue "agora/ranker/feature"
 	"agora/relay"
 	"agora/relay/admit"
@@ -95,7 +96,7 @@ func (s *server) openSpam(c *core) (*spamPart, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: spamLog{c.store}, Outcome: p.outcome}
+	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: spamLog{c.store}, Persons: c.people, Outcome: p.outcome}
 	if s.parts.graph != nil {
 		settings.Crowd = newSpamCrowd(s.parts.graph, c.cfg)
 	}
@@ -340,6 +341,9 @@ func (s spamSignals) Signals(_ context.Context, ids []string) ([]feeds.Signal, e
 			}
 			if l.Namespace == spam.Namespace && l.Value == spam.LabelAI {
 				one.Facts.AI = l.Score
+			}
+			if l.Namespace == personhood.LabelNamespace {
+				one.Facts.Person = 1
 			}
 		}
 		out = append(out, one)

@@ -57,6 +57,9 @@ func (cfg Config) validate() error {
 			return fmt.Errorf("spam_seeds: %w", err)
 		}
 	}
+	if _, err := parseMirrorRules(cfg.MirrorGroups); err != nil {
+		return err
+	}
 	if _, err := parseGroupRules(cfg.Groups); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -59,7 +60,7 @@ type Files interface {
 type Doors struct {
 	Groups []*Group
 	Files  Files                                    // of other hosts' groups; may be nil
-	Mirror func() []State                           // other hosts' groups; may be nil
+	Mirror func(ctx context.Context) []State        // other hosts' groups; may be nil
 	Admin  func(r *http.Request, body []byte) error // nil: whoever signed it may remove members
 	Who    func(r *http.Request) string             // who answers for a false proof
 	Logger *slog.Logger
@@ -106,14 +107,14 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // a client that has left needs no answer
 }
 
-func (d *Doors) list(w http.ResponseWriter, _ *http.Request) {
+func (d *Doors) list(w http.ResponseWriter, r *http.Request) {
 	all := []State{}
 	for _, g := range d.Groups {
 		all = append(all, g.State())
 	}
 	mirrored := []State{}
 	if d.Mirror != nil {
-		mirrored = append(mirrored, d.Mirror()...)
+		mirrored = append(mirrored, d.Mirror(r.Context())...)
 	}
 	answer(w, http.StatusOK, map[string]any{"groups": all, "mirrored": mirrored})
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"agora/personhood/enrol"
@@ -41,18 +43,58 @@ type Line struct {
 // record is an entry as it is kept: the line byte by byte, and what stays
 // between host and member.
 type record struct {
-	Line    string `json:"line"`
-	Unique  string `json:"unique,omitempty"`
-	Expires int64  `json:"expires,omitempty"`
-	Inviter string `json:"inviter,omitempty"`
-	By      string `json:"by,omitempty"`
-	Quota   int    `json:"quota,omitempty"`
+	line    string
+	leaf    int
+	remove  bool              // the line is a removal
+	who     semaphore.Element // of an addition
+	unique  [32]byte
+	expires int64
+	inviter [32]byte
+	by      [32]byte
+	quota   int
+}
+
+// bytes are the line, and behind its end the rest in words: quick to read, for
+// all of them are at every start.
+func (r *record) bytes() []byte {
+	who := ""
+	if !r.remove {
+		who = semaphore.Hex(r.who)
+	}
+	return fmt.Appendf(nil, "%s\n%x %d %x %x %d %d %s", r.line, r.unique, r.expires, r.inviter, r.by, r.quota, r.leaf, who)
+}
+
+// parseRecord reads what bytes wrote.
+func parseRecord(value []byte) (r record, err error) {
+	line, rest, ok := strings.Cut(string(value), "\n")
+	words := strings.Split(rest, " ")
+	if !ok || len(words) != 7 {
+		return r, errors.New("it is not a line and seven words")
+	}
+	r.line, r.remove = line, words[6] == ""
+	if !r.remove {
+		if r.who, err = semaphore.ParseHex(words[6]); err != nil {
+			return r, err
+		}
+	}
+	if r.leaf, err = strconv.Atoi(words[5]); err != nil {
+		return r, err
+	}
+	for at, into := range map[int]*[32]byte{0: &r.unique, 2: &r.inviter, 3: &r.by} {
+		if n, err := hex.Decode(into[:], []byte(words[at][:min(len(words[at]), 64)])); err != nil || n != 32 {
+			return r, errors.New("one of its keys has not 64 digits")
+		}
+	}
+	if r.expires, err = strconv.ParseInt(words[1], 10, 64); err != nil {
+		return r, err
+	}
+	r.quota, err = strconv.Atoi(words[4])
+	return r, err
 }
 
 // member is one leaf.
 type member struct {
 	commitment semaphore.Element
-	unique     [32]byte
 	expires    int64
 	inviter    [32]byte // zero: none
 	by         [32]byte // zero: nobody's invitation
@@ -97,8 +139,8 @@ func openLedger(shelf Shelf, d string) (*ledger, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", key, err)
 		}
-		var r record
-		if err := json.Unmarshal(value, &r); err != nil {
+		r, err := parseRecord(value)
+		if err != nil {
 			return nil, fmt.Errorf("the log of group %s is damaged at line %d: %w", d, i+1, err)
 		}
 		if err := l.take(r); err != nil {
@@ -117,84 +159,66 @@ func (l *ledger) write(ctx context.Context, line Line, r record) error {
 	if err != nil {
 		return err
 	}
-	r.Line = string(text)
-	value, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	if err := l.shelf.SetMeta(ctx, l.key(line.N), value); err != nil {
+	r.line = string(text)
+	if err := l.shelf.SetMeta(ctx, l.key(line.N), r.bytes()); err != nil {
 		return fmt.Errorf("write the log of the group: %w", err)
 	}
 	return l.take(r)
 }
 
+// begins is how the line of an entry begins, and ends how it ends: what the
+// entry does and after which line. All lines are read at every start, so they
+// are compared and not parsed.
+func (l *ledger) begins(r *record) string {
+	n, leaf := strconv.Itoa(len(l.lines)+1), strconv.Itoa(r.leaf)
+	if r.remove {
+		return `{"n":` + n + `,"op":"` + opRemove + `","leaf":` + leaf + `,"why":"`
+	}
+	return `{"n":` + n + `,"op":"` + opAdd + `","leaf":` + leaf + `,"commitment":"` + semaphore.Hex(r.who) + `",`
+}
+
+func (l *ledger) ends() string { return `"prev":"` + hex.EncodeToString(l.last[:]) + `"}` }
+
 // take applies an entry to what follows from the log.
 func (l *ledger) take(r record) error {
-	var line Line
-	if err := json.Unmarshal([]byte(r.Line), &line); err != nil {
+	if !strings.HasPrefix(r.line, l.begins(&r)) || !strings.HasSuffix(r.line, l.ends()) {
+		return errors.New("it does not follow the line before, or does not say what it does")
+	}
+	if r.remove {
+		if r.leaf < 0 || r.leaf >= len(l.members) || l.members[r.leaf].removed {
+			return fmt.Errorf("it removes leaf %d, which is not there", r.leaf)
+		}
+		l.members[r.leaf].removed = true
+	} else if err := l.add(r); err != nil {
 		return err
 	}
-	if line.N != len(l.lines)+1 || line.Prev != hex.EncodeToString(l.last[:]) {
-		return fmt.Errorf("it does not follow the line before")
-	}
-	switch line.Op {
-	case opAdd:
-		if err := l.add(line, r); err != nil {
-			return err
-		}
-	case opRemove:
-		if line.Leaf < 0 || line.Leaf >= len(l.members) || l.members[line.Leaf].removed {
-			return fmt.Errorf("it removes leaf %d, which is not there", line.Leaf)
-		}
-		l.members[line.Leaf].removed = true
-	default:
-		return fmt.Errorf("it does %q", line.Op)
-	}
-	l.lines = append(l.lines, r.Line)
-	l.ops = append(l.ops, op{line.Leaf, line.Op == opRemove})
-	l.last = sha256.Sum256([]byte(r.Line))
+	l.lines = append(l.lines, r.line)
+	l.ops = append(l.ops, op{r.leaf, r.remove})
+	l.last = sha256.Sum256([]byte(r.line))
 	return nil
 }
 
-func (l *ledger) add(line Line, r record) (err error) {
-	m := member{expires: r.Expires, quota: r.Quota}
-	if m.commitment, err = semaphore.ParseHex(line.Commitment); err != nil {
-		return err
+func (l *ledger) add(r record) error {
+	if _, taken := l.spent[r.unique]; taken || r.leaf != len(l.members) {
+		return errors.New("it lets somebody in twice")
 	}
-	for text, into := range map[string]*[32]byte{r.Unique: &m.unique, r.Inviter: &m.inviter, r.By: &m.by} {
-		if text == "" {
-			continue
-		}
-		if len(text) != 64 {
-			return fmt.Errorf("a key of %d digits", len(text))
-		}
-		if _, err := hex.Decode(into[:], []byte(text)); err != nil {
-			return err
-		}
+	l.spent[r.unique], l.leaves[r.who] = r.leaf, r.leaf
+	if r.inviter != ([32]byte{}) {
+		l.keys[r.inviter] = r.leaf
 	}
-	if _, taken := l.spent[m.unique]; taken || line.Leaf != len(l.members) {
-		return fmt.Errorf("it lets somebody in twice")
-	}
-	l.spent[m.unique], l.leaves[m.commitment] = line.Leaf, line.Leaf
-	if m.inviter != ([32]byte{}) {
-		l.keys[m.inviter] = line.Leaf
-	}
-	l.members = append(l.members, m)
+	l.members = append(l.members, member{commitment: r.who, expires: r.expires, inviter: r.inviter, by: r.by, quota: r.quota})
 	return nil
 }
 
 // enrol writes an admission down.
 func (l *ledger) enrol(ctx context.Context, a enrol.Admission, text string) error {
 	sum := sha256.Sum256([]byte(text))
-	r := record{Unique: hex.EncodeToString(a.Unique[:])}
+	r := record{unique: a.Unique, leaf: len(l.members), who: a.Commitment}
 	if !a.Expires.IsZero() {
-		r.Expires = a.Expires.Unix()
+		r.expires = a.Expires.Unix()
 	}
 	if i := a.Inviter; i != nil {
-		r.By, r.Quota = hex.EncodeToString(i.By[:]), i.Quota
-		if i.Key != ([32]byte{}) {
-			r.Inviter = hex.EncodeToString(i.Key[:])
-		}
+		r.by, r.quota, r.inviter = i.By, i.Quota, i.Key
 	}
 	return l.write(ctx, Line{
 		Op: opAdd, Leaf: len(l.members), Commitment: semaphore.Hex(a.Commitment),
@@ -204,7 +228,7 @@ func (l *ledger) enrol(ctx context.Context, a enrol.Admission, text string) erro
 
 // remove writes a removal down.
 func (l *ledger) remove(ctx context.Context, leaf int, why string) error {
-	return l.write(ctx, Line{Op: opRemove, Leaf: leaf, Why: why}, record{})
+	return l.write(ctx, Line{Op: opRemove, Leaf: leaf, Why: why}, record{leaf: leaf, remove: true})
 }
 
 // below are the leaves that a member invited, and those they invited in turn.

@@ -102,8 +102,9 @@ func (g *Group) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := max(nostr.Now(), g.current.At+1) // a clock that jumps back does not turn the order round
-	next := g.current.Next(tree, at)
+	// A clock that was ahead and is set right makes this root look older than the
+	// last; seq tells the order, and the older root goes stale an hour from now.
+	next := g.current.Next(tree, nostr.Now())
 	next.Class = g.cfg.Source.Class()
 	sum := sha256.Sum256([]byte(g.ledger.lines[n-1]))
 	tag := nostr.Tag{tagLog, strconv.Itoa(n), hex.EncodeToString(sum[:])}
@@ -232,7 +233,7 @@ func (g *Group) File(name [32]byte) ([]byte, bool) {
 type State struct {
 	Group   string `json:"group"` // its address
 	D       string `json:"d"`
-	Source  string `json:"source"`
+	Source  string `json:"source,omitempty"` // of groups kept here
 	Class   string `json:"class"`
 	Depth   int    `json:"depth"`
 	Root    string `json:"root,omitempty"` // of the last one published; none yet: empty
