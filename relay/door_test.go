@@ -77,6 +77,18 @@ func TestARefusalOfASourceClosesTheQuestion(t *testing.T) {
 	c.want("CLOSED", "s", "invalid: no such thing")
 }
 
+func TestAPageInItsOwnOrderIsNeverPagedByTime(t *testing.T) {
+	a := newAuthor()
+	old := a.note(t, -9000)
+	for page, want := range map[wire.Hint]wire.Hint{wire.NoHint: wire.NoHint, wire.Finish: wire.NoHint, wire.More: wire.More} {
+		r, _ := behind(t, Page{Events: []*nostr.Event{old}, Hint: page, Still: true})
+		r.dial(t).mustPublish(a.event(t, 7, -1), a.event(t, 7, -2), a.event(t, 7, -3))
+		if got, hint := r.dialPath(t, "/f/one").query("s", `{"kinds":[1]}`, `{"kinds":[7],"limit":2}`); hint != want || len(got) != 3 {
+			t.Errorf("a page with hint %d beside a log that has more: hint %d, %d events", page, hint, len(got))
+		}
+	}
+}
+
 func TestNothingLiveFollowsAStillPage(t *testing.T) {
 	a := newAuthor()
 	for _, still := range []bool{true, false} {

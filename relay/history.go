@@ -40,6 +40,7 @@ type asking struct {
 	rows   int                   // sent
 	sent   map[store.ID]struct{} // what other than the log has sent; nil: nothing
 	still  []int                 // filters whose pages nothing live follows
+	whole  bool                  // one of those is not to be paged by time, as its order is its own
 	broken error                 // the connection is
 }
 
@@ -65,7 +66,11 @@ func (a *asking) run() (wire.Hint, error) {
 	if err != nil {
 		return wire.NoHint, err
 	}
-	return together(hints), a.flush()
+	hint := together(hints)
+	if hint == wire.More && a.whole {
+		hint = wire.NoHint
+	}
+	return hint, a.flush()
 }
 
 // together is the hint for all filters of one REQ.
@@ -91,7 +96,7 @@ func (a *asking) elsewhere(ctx context.Context) (plain []nostr.Filter, hints []w
 			return nil, nil, err
 		case mine:
 			if page.Still {
-				a.still = append(a.still, i)
+				a.still, a.whole = append(a.still, i), a.whole || page.Hint != wire.More
 			}
 			err = a.sendPage(page)
 			hints = append(hints, page.Hint)

@@ -142,19 +142,12 @@ func (d *Doors) failure(r *http.Request, err error) (int, string) {
 
 // httpAsk reads who asks for which page.
 func (d *Doors) httpAsk(r *http.Request) (a ask, err error) {
-	q, err := url.ParseQuery(r.URL.RawQuery)
+	given, err := readQueryString(r.URL.RawQuery)
 	if err != nil {
-		return a, invalid("the query of the address is malformed: %v", err)
+		return a, err
 	}
 	if a.listing, err = d.listing(r.PathValue("name")); err != nil {
 		return a, err
-	}
-	given := map[string]string{}
-	for name, values := range q {
-		if len(values) != 1 {
-			return a, invalid("%q is given more than once", clip(name))
-		}
-		given[name] = values[0]
 	}
 	if err := a.readPage(given); err != nil {
 		return a, err
@@ -169,6 +162,22 @@ func (d *Doors) httpAsk(r *http.Request) (a ask, err error) {
 	delete(given, "scores")
 	a.knobs, err = readKnobs(a.listing, given, true)
 	return a, err
+}
+
+// readQueryString reads what stands behind the question mark of an address.
+func readQueryString(text string) (map[string]string, error) {
+	q, err := url.ParseQuery(text)
+	if err != nil {
+		return nil, invalid("the query of the address is malformed: %v", err)
+	}
+	given := map[string]string{}
+	for name, values := range q {
+		if len(values) != 1 {
+			return nil, invalid("%q is given more than once", clip(name))
+		}
+		given[name] = values[0]
+	}
+	return given, nil
 }
 
 // readPage takes the parameters that are no knobs, but for scores and viewer.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,19 +43,15 @@ const (
 
 // parseDoor takes a path such as /f/hot/ranked?gravity=2 apart. ok is false
 // for the root and for what is no door of a feed.
-func (d *Doors) parseDoor(path string) (l *market.Listing, s shape, query url.Values, ok bool) {
-	path, raw, _ := strings.Cut(path, "?")
+func (d *Doors) parseDoor(path string) (l *market.Listing, s shape, query string, ok bool) {
+	path, query, _ = strings.Cut(path, "?")
 	rest, ok := strings.CutPrefix(path, "/f/")
 	if !ok {
-		return nil, "", nil, false
+		return nil, "", "", false
 	}
 	name, tail, _ := strings.Cut(strings.TrimSuffix(rest, "/"), "/")
 	if s = shape(tail); s != ranks && s != bands && s != reposts || name == "" {
-		return nil, "", nil, false
-	}
-	query, err := url.ParseQuery(raw)
-	if err != nil {
-		query = nil
+		return nil, "", "", false
 	}
 	l, ok = d.cfg.Market.Listing(name)
 	return l, s, query, ok
@@ -144,7 +139,7 @@ func (d *Doors) feed(ctx context.Context, path string, keys []string, f nostr.Fi
 }
 
 // socketAsk reads what a filter and the address of its websocket ask for.
-func (d *Doors) socketAsk(l *market.Listing, keys []string, query url.Values, f nostr.Filter) (a ask, err error) {
+func (d *Doors) socketAsk(l *market.Listing, keys []string, query string, f nostr.Filter) (a ask, err error) {
 	a = ask{listing: l, kinds: f.Kinds, authors: f.Authors, limit: f.Limit}
 	switch {
 	case f.LimitZero:
@@ -161,15 +156,13 @@ func (d *Doors) socketAsk(l *market.Listing, keys []string, query url.Values, f 
 	if len(keys) > 0 {
 		a.viewer, a.signed = keys[0], true
 	}
-	if pov := query.Get("pov"); pov != "" {
+	given, err := readQueryString(query)
+	if err != nil {
+		return a, err
+	}
+	if pov, _ := take(given, "pov"); pov != "" {
 		if err := d.lookAs(&a, keys, pov); err != nil {
 			return a, err
-		}
-	}
-	given := map[string]string{}
-	for name := range query {
-		if name != "pov" {
-			given[name] = query.Get(name)
 		}
 	}
 	a.knobs, err = readKnobs(l, given, true)

@@ -107,6 +107,16 @@ func TestMistakesOnAWebsocketAreRefusedWithWords(t *testing.T) {
 	w.refused(d, "/f/near/ranked", nostr.Filter{Kinds: []int{6}}, "auth-required")
 }
 
+func TestTheQueryOfADoorIsReadAsStrictlyAsOverHTTP(t *testing.T) {
+	w := newWorld(t)
+	w.crowd(5)
+	d := w.open(nil)
+	for _, query := range []string{"%zz", "gravity=1&gravity=2", "pov=" + public(t, 1) + "&pov=" + public(t, 2), "gravity=1;x"} {
+		w.refused(d, "/f/hot?"+query, nostr.Filter{}, "invalid")
+		w.refused(d, "/f/hot/time?"+query, nostr.Filter{}, "invalid")
+	}
+}
+
 func TestNothingIsPersonalButForTheReaderWhoHasProvenTheKey(t *testing.T) {
 	w := newWorld(t)
 	w.crowd(3)

@@ -67,7 +67,7 @@ func (d *Doors) search(ctx context.Context, keys []string, f nostr.Filter) (s Se
 	if err != nil {
 		return s, true, err
 	}
-	a, err := d.socketAsk(l, keys, nil, f)
+	a, err := d.socketAsk(l, keys, "", f)
 	if err != nil {
 		return s, true, err
 	}

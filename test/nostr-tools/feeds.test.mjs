@@ -345,6 +345,9 @@ test('the hints never ask a client to skip', async () => {
       assert.equal(closed, undefined)
       assert.ok(!hint.includes('more'), `${path} ${JSON.stringify(filter)} ${hint}`)
     }
+    const beside = await door.ask({ kinds: [1], limit: 5 }, { kinds: [0], limit: 5 })
+    assert.equal(beside.events.length, 10)
+    assert.ok(!beside.hint?.includes('more'), 'a page beside profiles of which there are more')
     const little = await door.ask({ kinds: [30023], limit: 500 })
     assert.deepEqual(little.hint, ['finish'], 'all of it was sent')
     door.close()
@@ -385,7 +388,7 @@ test('limit, kinds, authors, since and until are honoured', async () => {
 test('mistakes at a socket are CLOSED with invalid:', async () => {
   const bad = [
     ['/f/hot', { kinds: [1], limit: 0 }], ['/f/hot', { kinds: [1], limit: 1e9 }], ['/f/hot?hours=9999', { kinds: [1] }], ['/f/hot?nonsense=1', { kinds: [1] }],
-    ['/f/hot?pov=nobody', { kinds: [1] }], [`/f/wot-hot?pov=${author().pubkey}`, { kinds: [1] }],
+    ['/f/hot?hours=1&hours=2', { kinds: [1] }], ['/f/hot?%zz', { kinds: [1] }], ['/f/hot?pov=nobody', { kinds: [1] }], [`/f/wot-hot?pov=${author().pubkey}`, { kinds: [1] }],
     ['/', { search: 'feed:nonsense' }], ['/', { search: 'sort:hot hours:0' }], ['/', { search: 'sort:hot pov:npub1x' }], ['/', { search: 'sort:hot', limit: 1e9 }],
   ]
   for (const [path, filter] of bad) {
@@ -429,6 +432,68 @@ test('an author who opts out is on no page, and comes back', async () => {
   assert.ok(!JSON.stringify(await get('/xrpc/app.bsky.feed.getFeedSkeleton?feed=latest')).includes(note.id))
   await root.publish(me.sign({ kind: 5, tags: [['e', out.id], ['k', '30078']] }))
   await wait(true)
+})
+
+test('ten pages of one snapshot repeat none and skip none while notes pour in', async () => {
+  const writer = author()
+  const whole = ids(await page('latest', {})).slice(0, 200)
+  const seen = []
+  let cursor = ''
+  for (let turn = 0; turn < 10; turn++) {
+    const part = await get(`/v1/feeds/latest?limit=20${cursor && `&cursor=${encodeURIComponent(cursor)}`}`)
+    seen.push(...part.items.map(i => i.event.id))
+    cursor = part.cursor
+    for (let i = 0; i < 5; i++) await root.publish(writer.sign({ content: `pouring ${turn} ${i}` }))
+  }
+  assert.deepEqual(seen, whole)
+  assert.match((await get(`/v1/feeds/hot?cursor=${encodeURIComponent(cursor)}`, 400)).error, /cursor/, 'a cursor of another feed')
+  assert.match((await get(`/v1/feeds/latest?cursor=${encodeURIComponent(`${cursor}x`)}`, 400)).error, /cursor/)
+})
+
+test('a stream tells of a new order', async () => {
+  const stop = new AbortController()
+  const resp = await fetch(`${relay.url.replace('ws', 'http')}/v1/feeds/latest/stream?limit=3`, { signal: AbortSignal.any([stop.signal, AbortSignal.timeout(60_000)]) })
+  assert.equal(resp.headers.get('content-type'), 'text/event-stream')
+  const note = author().sign({ content: 'stream me', created_at: now() + 30 }) // the newest for sure
+  let text = ''
+  let sent = false
+  for await (const chunk of resp.body.pipeThrough(new TextDecoderStream())) {
+    text += chunk
+    const pages = text.split('\n\n').filter(part => part.startsWith('event: page')).slice(0, text.endsWith('\n\n') ? undefined : -1)
+    if (pages.length && !sent) {
+      sent = true
+      await root.publish(note)
+    }
+    const last = pages.at(-1)?.match(/^data: (.*)$/m)?.[1]
+    if (sent && last && JSON.parse(last).items[0].event.id === note.id) break
+  }
+  stop.abort()
+  assert.ok(sent)
+})
+
+test('readers of RSS, Atom, JSON Feed and Bluesky get the page and addresses that open', async () => {
+  const order = (await get('/v1/feeds/hot?limit=10')).items.map(i => i.event.id)
+  const web = relay.url.replace('ws', 'http')
+  for (const [kind, link] of [['rss', /<link>([^<]*\?note=[0-9a-f]{64})<\/link>/g], ['atom', /rel="alternate" href="([^"]*\?note=[0-9a-f]{64})"/g]]) {
+    const resp = await fetch(`${web}/v1/feeds/hot/${kind}?limit=10`)
+    const links = [...(await resp.text()).matchAll(link)].map(m => m[1])
+    assert.deepEqual(links, order.map(id => `${web}/?note=${id}`), kind)
+    assert.equal((await fetch(links[0])).status, 200)
+  }
+  const json = await get('/v1/feeds/hot/json?limit=10')
+  assert.deepEqual(json.items.map(i => i.url), order.map(id => `${web}/?note=${id}`))
+  const { feeds: generators } = await get('/xrpc/app.bsky.feed.describeFeedGenerator')
+  const { uri } = generators.find(f => f.uri.endsWith('/hot'))
+  let cursor = ''
+  const posts = []
+  do {
+    const part = await get(`/xrpc/app.bsky.feed.getFeedSkeleton?feed=${encodeURIComponent(uri)}&limit=5${cursor && `&cursor=${encodeURIComponent(cursor)}`}`)
+    posts.push(...part.feed.map(i => i.post.split('/').at(-1)))
+    cursor = part.cursor
+  } while (posts.length < 10)
+  assert.deepEqual(posts, order)
+  for (const query of [`feed=${uri}&limit=0`, `feed=${uri}&limit=101`, `feed=${uri}&cursor=bad`, '']) assert.equal((await get(`/xrpc/app.bsky.feed.getFeedSkeleton?${query}`, 400)).error, 'InvalidRequest', query)
+  assert.equal((await get('/xrpc/app.bsky.feed.getFeedSkeleton?feed=at://did:web:x/app.bsky.feed.generator/gone', 400)).error, 'UnknownFeed')
 })
 
 test('the document of each door is its own; another name is an opt-in that says so', async () => {
