@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,18 +41,7 @@ func rankerCommand() *cli.Command {
 				Flags:       configFlags("onnxruntime", "device"),
 				Action:      runDevices,
 			},
-			{
-				Name: "check", Usage: "hold an ONNX file to the contract of rankers", ArgsUsage: "FILE",
-				OnUsageError: wrongUsage, HideHelpCommand: true,
-				Description: "It loads the file, compares its inputs with the catalogue, and runs it on made-up\n" +
-					"candidates: finite scores of the right number, the same for the same facts, whatever\n" +
-					"stands beside a candidate and in whatever order. Exit code 1 when it fails.\n\n" +
-					"Examples:\n  agora ranker check my-ranker.onnx\n  agora ranker check my-ranker.onnx --knob hours=12 --device cpu",
-				Flags: append([]cli.Flag{
-					&cli.StringSliceFlag{Name: "knob", Usage: "`NAME=VALUE` of a knob that the model reads; default 1"},
-				}, configFlags("onnxruntime", "device")...),
-				Action: runRankerCheck,
-			},
+			rankerCheckCommand(),
 			rankerEvalCommand(),
 		},
 	}
@@ -154,36 +141,6 @@ func runDevices(_ context.Context, cmd *cli.Command) error {
 		return err
 	}
 	return fmt.Errorf("%w; models run on the CPU", runtime.Refused())
-}
-
-func runRankerCheck(ctx context.Context, cmd *cli.Command) error {
-	if cmd.Args().Len() != 1 {
-		return usagef("check which ranker? Name one ONNX file")
-	}
-	cfg, err := loadConfig(cmd)
-	if err != nil {
-		return err
-	}
-	knobs, err := parseKnobs(cmd.StringSlice("knob"))
-	if err != nil {
-		return err
-	}
-	model, err := os.ReadFile(cmd.Args().First())
-	if err != nil {
-		return usage(err)
-	}
-	digest := ranker.Sum(model)
-	runtime, err := openRuntime(cfg, func(d ranker.Digest) bool { return d == digest })
-	if err != nil {
-		return err
-	}
-	out := cmd.Root().Writer
-	fmt.Fprintf(out, "%s\nsha256 %s, %d bytes\n", cmd.Args().First(), digest, len(model))
-	session, err := runtime.Load(ctx, model)
-	if err != nil {
-		return fmt.Errorf("%s: %w", cmd.Args().First(), err)
-	}
-	return errors.Join(checkSession(ctx, out, session, knobs), session.Close())
 }
 
 func checkSession(ctx context.Context, out io.Writer, session ranker.Session, knobs map[string]float32) error {

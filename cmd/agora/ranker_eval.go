@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"agora/ranker/builtin"
 
 	"github.com/urfave/cli/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 func rankerEvalCommand() *cli.Command {
@@ -34,6 +36,7 @@ func rankerEvalCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "ranker", Usage: "`SLUG` of a built-in ranker; default: all that a replay can judge"},
 			&cli.StringSliceFlag{Name: "file", Usage: "`NAME=FILE` of another ONNX model, judged beside them"},
 			&cli.IntFlag{Name: "moments", Value: 2, Usage: "at most so many `moments` of each reader"},
+			&cli.IntFlag{Name: "jobs", Value: runtime.NumCPU(), Usage: "crowds that are replayed at once, about 600 MB each"},
 			&cli.IntFlag{Name: "pool", Value: 400, Usage: "`notes` that are ordered at each moment"},
 		}, configFlags("onnxruntime", "device")...),
 		Action: runRankerEval,
@@ -47,6 +50,7 @@ type contest struct {
 	shelf    *ranker.Shelf
 	all      []trial.Contestant
 	settings trial.Settings
+	jobs     int
 }
 
 func runRankerEval(ctx context.Context, cmd *cli.Command) error {
@@ -74,7 +78,7 @@ func runRankerEval(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	c := &contest{ctx: ctx, out: cmd.Root().Writer, shelf: shelf, all: all, settings: trial.Settings{Pool: cmd.Int("pool"), Moments: cmd.Int("moments"), Mine: make(map[int32][]float32)}}
+	c := &contest{ctx: ctx, out: cmd.Root().Writer, shelf: shelf, all: all, settings: trial.Settings{Pool: cmd.Int("pool"), Moments: cmd.Int("moments")}, jobs: max(1, cmd.Int("jobs"))}
 	if name := cmd.String("events"); name != "" {
 		return errors.Join(c.real(name), shelf.Close())
 	}
@@ -166,23 +170,19 @@ func parseFamilies(names []string) (out []crowd.Family, err error) {
 }
 
 func (c *contest) family(real *crowd.Real, seeds []int, family crowd.Family) error {
-	var outcomes []*trial.Outcome
-	var logs []*crowd.Log
-	for i, seed := range seeds {
-		log, err := crowd.Make(crowd.Config{Seed: uint64(seed), Family: family}, real)
-		if err != nil {
+	logs, outcomes := make([]*crowd.Log, len(seeds)), make([]*trial.Outcome, len(seeds))
+	err := c.each(len(seeds), func(i int) (err error) {
+		if logs[i], err = crowd.Make(crowd.Config{Seed: uint64(seeds[i]), Family: family}, real); err != nil {
 			return err
 		}
-		outcome, err := trial.Run(c.ctx, log, c.settings, c.shelf, c.all)
-		if err != nil {
-			return err
-		}
-		outcomes, logs = append(outcomes, outcome), append(logs, log)
-		if i == 0 {
-			if err := c.ring(log); err != nil {
-				return err
-			}
-		}
+		outcomes[i], err = trial.Run(c.ctx, logs[i], c.settings, c.shelf, c.all)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.ring(logs[0]); err != nil {
+		return err
 	}
 	name := "Simulated, family " + family.String()
 	if err := c.tell(name, outcomes); err != nil {
@@ -198,6 +198,16 @@ func (c *contest) family(real *crowd.Real, seeds []int, family crowd.Family) err
 	return nil
 }
 
+// each does n things, as many at once as jobs allows.
+func (c *contest) each(n int, do func(i int) error) error {
+	var g errgroup.Group
+	g.SetLimit(c.jobs)
+	for i := range n {
+		g.Go(func() error { return do(i) })
+	}
+	return g.Wait()
+}
+
 // outside judges discover, and what it is compared with, on what it is for:
 // notes of keys that the reader does not follow. Two crowds are enough.
 func (c *contest) outside(name string, logs []*crowd.Log) error {
@@ -206,13 +216,13 @@ func (c *contest) outside(name string, logs []*crowd.Log) error {
 	few.all = slices.DeleteFunc(slices.Clone(c.all), func(t trial.Contestant) bool {
 		return !slices.Contains([]string{"latest", "hot", "wot-hot", "discover"}, t.Slug) && builtinSlug(t.Slug)
 	})
-	var outcomes []*trial.Outcome
-	for _, log := range logs {
-		outcome, err := trial.Run(c.ctx, log, few.settings, c.shelf, few.all)
-		if err != nil {
-			return err
-		}
-		outcomes = append(outcomes, outcome)
+	outcomes := make([]*trial.Outcome, len(logs))
+	err := c.each(len(logs), func(i int) (err error) {
+		outcomes[i], err = trial.Run(c.ctx, logs[i], few.settings, c.shelf, few.all)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	g := trial.Put(name+": readers who follow somebody, notes of others", outcomes, func(m trial.Moment) bool { return m.Listed })
 	if err := g.Write(c.out); err != nil || g.Readers == 0 {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +47,7 @@ func feedsCommand() *cli.Command {
 			&cli.FloatFlag{Name: "rate", Value: 40, Usage: "requests a second, whatever the answers take"},
 			&cli.IntFlag{Name: "publish", Value: 20_000, Usage: "signed events to publish with and without pages beside; 0: none"},
 			&cli.DurationFlag{Name: "time", Value: 30 * time.Second, Usage: "how long"},
-			&cli.StringFlag{Name: "profile", Usage: "write a processor profile of the loads to this `file`"},
+			&cli.StringFlag{Name: "profile", Usage: "write processor profiles of warm pages to `FILE`.FEED"},
 			&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where models run"},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -128,17 +127,6 @@ func (b *feedBench) run(ctx context.Context) (*feedReport, error) {
 	}
 	st := b.tally.Stats()
 	b.report.Notes, b.report.Acts, b.report.Keys = st.Notes, st.Acts, st.Keys
-	if name := b.cmd.String("profile"); name != "" {
-		f, err := os.Create(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return nil, err
-		}
-		defer pprof.StopCPUProfile()
-	}
 	for _, feed := range b.cmd.StringSlice("feed") {
 		res, err := b.load(ctx, feed)
 		if err != nil {

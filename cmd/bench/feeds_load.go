@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/pprof"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +34,11 @@ func (b *feedBench) load(ctx context.Context, feed string) (*feedResult, error) 
 	if err != nil {
 		return nil, err
 	}
+	stop, err := b.profile(feed)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
 	before, err := cpuOf(os.Getpid())
 	if err != nil {
 		return nil, err
@@ -59,6 +65,25 @@ func (b *feedBench) load(ctx context.Context, feed string) (*feedResult, error) 
 	res.ColdP50, res.ColdP95 = millis(median(cold)), millis(quantile(cold, 0.95))
 	res.P50, res.P95, res.P99 = millis(median(warm)), millis(quantile(warm, 0.95)), millis(quantile(warm, 0.99))
 	return res, ctx.Err()
+}
+
+// profile writes a processor profile until it is stopped, if one is wanted.
+func (b *feedBench) profile(feed string) (stop func(), err error) {
+	name := b.cmd.String("profile")
+	if name == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(name + "." + feed)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // what is missing from the file is seen when it is read
+	}, nil
 }
 
 // ask asks for pages until the time is over or stop is closed.

@@ -44,6 +44,9 @@ type Knob struct {
 	About   string  `json:"about,omitempty"`
 }
 
+// MaxModel is how many bytes a ranker's file may have.
+const MaxModel = 64 << 20
+
 // The bounds of a manifest.
 const (
 	mostName   = 100  // characters
@@ -51,7 +54,6 @@ const (
 	mostKnobs  = 16
 	mostStages = 32
 	mostInputs = 256
-	mostModel  = 64 << 20 // bytes
 )
 
 var (
@@ -232,8 +234,8 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("about has more than %d characters", mostAbout)
 	case len(m.Knobs) > mostKnobs || len(m.Stages) > mostStages || len(m.Inputs) > mostInputs:
 		return fmt.Errorf("at most %d knobs, %d stages and %d inputs", mostKnobs, mostStages, mostInputs)
-	case m.Model != (ranker.Digest{}) && (m.Size <= 0 || m.Size > mostModel):
-		return fmt.Errorf("size: a model has 1 to %d bytes", mostModel)
+	case m.Model != (ranker.Digest{}) && (m.Size <= 0 || m.Size > MaxModel):
+		return fmt.Errorf("size: a model has 1 to %d bytes", MaxModel)
 	case m.Fallback != "" && !slugForm.MatchString(m.Fallback) && !addressForm.MatchString(m.Fallback):
 		return fmt.Errorf("the fallback %q is neither a slug nor an address", m.Fallback)
 	case m.Fallback == m.Slug:

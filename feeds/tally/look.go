@@ -30,12 +30,18 @@ const UnknownTrust = math.MaxUint32
 
 // Trust is the viewer's trust in a key.
 func (l *Lens) Trust(actor uint32) float32 {
-	if int(actor) < len(l.Trusts) {
-		if bits := atomic.LoadUint32(&l.Trusts[actor]); bits != UnknownTrust {
-			return math.Float32frombits(bits)
-		}
+	if bits := l.known(actor); bits != UnknownTrust {
+		return math.Float32frombits(bits)
 	}
 	return l.AskTrust(actor)
+}
+
+// known is small enough to be part of the loops over acts.
+func (l *Lens) known(actor uint32) (bits uint32) {
+	if int(actor) < len(l.Trusts) {
+		return atomic.LoadUint32(&l.Trusts[actor])
+	}
+	return UnknownTrust
 }
 
 // Follows reports whether the viewer follows a key.
@@ -72,16 +78,13 @@ func (r *Reader) barOf(n Note, lens *Lens) bar {
 		return bar{at: 0, room: mostLens}
 	}
 	var count [steps]uint32
-	last, sure, cells := uint32(nobody), n.inner.latest <= r.now, lens.Trusts
+	last, sure := uint32(nobody), n.inner.latest <= r.now
 	for _, a := range acts {
 		if a.actor == last || a.actor == n.Author || !sure && a.at > r.now {
 			continue
 		}
 		last = a.actor
-		bits := uint32(UnknownTrust)
-		if int(last) < len(cells) {
-			bits = atomic.LoadUint32(&cells[last])
-		}
+		bits := lens.known(last)
 		if bits == UnknownTrust {
 			bits = math.Float32bits(lens.AskTrust(last))
 		}
@@ -109,8 +112,13 @@ func (r *Reader) Look(n Note, lens *Lens, c *Counts) {
 		}
 		actor, group := acts[i].actor, acts[i:j]
 		i = j
-		trust, follows := lens.Trust(actor), lens.Follows(actor)
-		if actor == n.Author || trust == 0 && actor != lens.Self {
+		bits := lens.known(actor)
+		if bits == UnknownTrust {
+			bits = math.Float32bits(lens.AskTrust(actor))
+		}
+		trust := math.Float32frombits(bits)
+		follows := trust > 0 && lens.Follows(actor)
+		if actor != lens.Self && !follows && (trust == 0 || step(trust) < bar.at) || actor == n.Author {
 			continue
 		}
 		sh := shareOf(group, r.now)
@@ -125,7 +133,7 @@ func (r *Reader) Look(n Note, lens *Lens, c *Counts) {
 				c.Viewer[action] += trust * float32(sh.done>>action&1)
 			}
 		}
-		if follows && trust > 0 {
+		if follows {
 			c.ProofTrust += trust
 			for action := range Actions {
 				c.Proof[action] += sh.done >> action & 1

@@ -19,6 +19,11 @@ func TestProbeIsWhatTheBuilderMakes(t *testing.T) {
 		"crowd.onnx":    crowdModel(),
 		"nan.onnx":      simple("Log"),
 		"unknown.onnx":  linearModel([]string{"author.turst"}),
+
+		"fold-memory.onnx": foldMemoryModel(),
+		"fold-time.onnx":   foldTimeModel(),
+		"run-memory.onnx":  runMemoryModel(),
+		"endless.onnx":     endlessModel(),
 	} {
 		path := filepath.Join("testdata", name)
 		if *update {

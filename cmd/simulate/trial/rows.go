@@ -26,7 +26,7 @@ const pastNotes = 48
 // a trial fills and that need no authentication.
 func columns() (out []feature.Input) {
 	left := []string{
-		"note.is_", "note.protected", "note.jitter", "note.since", "spam.", "person.", "duplicate.", "proof.seen", "stage.bridge",
+		"note.is_", "note.people.", "note.protected", "note.jitter", "note.since", "spam.", "person.", "duplicate.", "proof.seen", "stage.bridge",
 		"thread.", "author.has_", "author.is_bot", "author.reply_share", "source.new", "source.colikers", "source.global", "source.recent",
 	}
 	for _, f := range feature.Catalogue() {
