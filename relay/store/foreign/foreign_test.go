@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"agora/relay/admit"
@@ -338,5 +339,43 @@ func TestDamagedGravesStopTheStart(t *testing.T) {
 				t.Errorf("%q: a line after a torn one was lost: %v", text, err)
 			}
 		}
+	}
+}
+
+// stuck is a store whose next question waits for a word.
+type stuck struct {
+	eventstore.Store
+	asked, word chan struct{}
+	on          atomic.Bool
+}
+
+func (s *stuck) QueryEvents(ctx context.Context, f nostr.Filter) (chan *nostr.Event, error) {
+	if s.on.CompareAndSwap(true, false) {
+		close(s.asked)
+		<-s.word
+	}
+	return s.Store.QueryEvents(ctx, f)
+}
+
+// TestARemovalNobodyWaitsForTouchesNoResult is for the race detector: the
+// writer goes on after the caller has left.
+func TestARemovalNobodyWaitsForTouchesNoResult(t *testing.T) {
+	s := &stuck{Store: &slicestore.SliceStore{}, asked: make(chan struct{}), word: make(chan struct{})}
+	l, _ := running(t, func(string) eventstore.Store { return s }, t.TempDir(), 100)
+	ev := signed(t, nostr.GeneratePrivateKey(), 1, 1700000000, "to go")
+	put(t, l, ev, store.Stored)
+	s.on.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { // ends when the writer has asked
+		<-s.asked
+		cancel()
+		close(s.word)
+	}()
+	n, err := l.Remove(ctx, []store.ID{idOf(t, ev)}, false)
+	if inTime := n == 1 && err == nil; !inTime && (n != 0 || !errors.Is(err, context.Canceled)) {
+		t.Errorf("called off: %d, %v", n, err)
+	}
+	if n, err := l.Remove(t.Context(), []store.ID{idOf(t, ev)}, false); n != 0 || err != nil {
+		t.Errorf("what was called off was done all the same: %d left to remove, %v", n, err)
 	}
 }

@@ -401,8 +401,9 @@ func (l *Log) collect(ctx context.Context, f nostr.Filter) (events []*nostr.Even
 
 // Remove takes events out at the operator's word; a banned one cannot come
 // back until Unban. It returns how many were held.
-func (l *Log) Remove(ctx context.Context, ids []store.ID, ban bool) (n int, err error) {
-	_, err = l.wait(ctx, request{work: func() error {
+func (l *Log) Remove(ctx context.Context, ids []store.ID, ban bool) (int, error) {
+	n := 0 // the writer's until wait returns nil
+	_, err := l.wait(ctx, request{work: func() error {
 		ctx := context.WithoutCancel(ctx)
 		var events []*nostr.Event
 		var lines []string
@@ -419,7 +420,10 @@ func (l *Log) Remove(ctx context.Context, ids []store.ID, ban bool) (n int, err 
 		n = len(events)
 		return errors.Join(l.graves.dig(lines...), l.remove(ctx, events))
 	}})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // Unban lets banned events come again.
