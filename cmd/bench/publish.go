@@ -34,6 +34,7 @@ type published struct {
 	Refusal   string        // the first OK false
 	PerSecond float64
 	CPUMicros float64 // CPU per event, µs
+	OwnMicros float64 // CPU of the client that drives it, per event, µs
 }
 
 // parcels frames every line of a corpus.
@@ -81,7 +82,7 @@ func publish(ctx context.Context, s *server, events []parcel, l load) (published
 		to := senders[i%len(senders)]
 		to.events = append(to.events, ev)
 	}
-	began := time.Now()
+	own, began := ownCPU(), time.Now()
 	var g errgroup.Group
 	for _, snd := range senders {
 		g.Go(snd.run)
@@ -90,11 +91,14 @@ func publish(ctx context.Context, s *server, events []parcel, l load) (published
 		return published{}, fmt.Errorf("publish: %w", err)
 	}
 	wall := time.Since(began)
+	own = ownCPU() - own
 	after, err := settle(ctx, s.PID, time.Minute)
 	if err != nil {
 		return published{}, err
 	}
-	return sum(senders, wall, after-before), nil
+	p := sum(senders, wall, after-before)
+	p.OwnMicros = float64(own.Microseconds()) / float64(max(p.Events, 1))
+	return p, nil
 }
 
 func sum(senders []*sender, wall, cpu time.Duration) published {
