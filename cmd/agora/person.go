@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -233,6 +234,7 @@ func addMember(out io.Writer, name string, commitment semaphore.Element) error {
 		if err := os.Rename(name+".new", name); err != nil {
 			return err
 		}
+		keepNodes(name, sha256.Sum256(members.File()), members.Nodes())
 	}
 	_, err = fmt.Fprintf(out, "members  %d\nroot     %s\n", members.People(), semaphore.Hex(members.Tree().Root()))
 	return err

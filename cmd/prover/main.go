@@ -9,11 +9,14 @@
 // and returns a Promise; an identity is a private key in base64, members the
 // bytes of a whole members file.
 //
-//	create()                                        -> {identity, commitment}
-//	act({identity, group, members, event, secret})  -> the signed event
-//	join({identity, group, evidence})               -> {commitment, nullifier, proof}
+//	create()                                              -> {identity, commitment}
+//	act({identity, group, members, nodes, event, secret}) -> the signed event
+//	join({identity, group, evidence})                     -> {commitment, nullifier, proof, evidence, group}
+//	join({identity, invitation})                          -> the same, and {relay}
 //
-// secret (hex) is the key to sign with; without it a fresh one is made.
+// secret (hex) is the key to sign with; without it a fresh one is made. nodes,
+// from /v1/members/<sha256>/nodes, may be left out: then all members are hashed.
+// What join gives is the body for POST /v1/groups/<name>/join.
 package main
 
 import (
@@ -26,6 +29,7 @@ import (
 	"syscall/js"
 
 	"agora/personhood"
+	"agora/personhood/enrol"
 	"agora/personhood/semaphore"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -97,18 +101,44 @@ func who(in js.Value) (*semaphore.Identity, personhood.Address, error) {
 	return id, group, err
 }
 
+// wayOf finds the identity among the members.
+func wayOf(in js.Value, id *semaphore.Identity) (way semaphore.MerkleProof, err error) {
+	file, ok := bytesOf(in, "members")
+	if !ok {
+		return way, errors.New("members is not a Uint8Array")
+	}
+	if nodes, ok := bytesOf(in, "nodes"); ok {
+		way, _, err = personhood.FindWay(file, nodes, id.Commitment())
+		return way, err
+	}
+	members, err := personhood.ParseMembers(file)
+	if err != nil {
+		return way, err
+	}
+	i, ok := members.Find(id.Commitment())
+	if !ok {
+		return way, semaphore.ErrNotMember
+	}
+	return members.Tree().Prove(i)
+}
+
+// bytesOf copies a Uint8Array of the argument.
+func bytesOf(in js.Value, name string) ([]byte, bool) {
+	list := in.Get(name)
+	if !list.InstanceOf(js.Global().Get("Uint8Array")) {
+		return nil, false
+	}
+	b := make([]byte, list.Length())
+	js.CopyBytesToGo(b, list)
+	return b, true
+}
+
 func (h *hall) act(in js.Value) (any, error) {
 	id, group, err := who(in)
 	if err != nil {
 		return nil, err
 	}
-	list := in.Get("members")
-	if !list.InstanceOf(js.Global().Get("Uint8Array")) {
-		return nil, errors.New("members is not a Uint8Array")
-	}
-	file := make([]byte, list.Length())
-	js.CopyBytesToGo(file, list)
-	members, err := personhood.ParseMembers(file)
+	way, err := wayOf(in, id)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +157,7 @@ func (h *hall) act(in js.Value) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := personhood.Act(context.Background(), prover, id, group, members, ev, secret)
+	out, err := personhood.ActAlong(context.Background(), prover, id, group, way, ev, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +165,15 @@ func (h *hall) act(in js.Value) (any, error) {
 }
 
 func (h *hall) join(in js.Value) (any, error) {
-	id, group, err := who(in)
+	evidence, relay := text(in, "evidence"), ""
+	var id *semaphore.Identity
+	var group personhood.Address
+	var err error
+	if word := text(in, "invitation"); word != "" {
+		id, group, evidence, relay, err = accept(text(in, "identity"), word)
+	} else {
+		id, group, err = who(in)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -143,13 +181,26 @@ func (h *hall) join(in js.Value) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := personhood.Join(context.Background(), prover, id, group, []byte(text(in, "evidence")))
+	j, err := personhood.Join(context.Background(), prover, id, group, []byte(evidence))
 	if err != nil {
 		return nil, err
 	}
 	proof := j.Proof.Compact()
 	return map[string]any{
 		"commitment": semaphore.Hex(j.Commitment), "nullifier": semaphore.Hex(j.Nullifier),
-		"proof": base64.StdEncoding.EncodeToString(proof[:]),
+		"proof": base64.StdEncoding.EncodeToString(proof[:]), "evidence": evidence, "group": group.String(), "relay": relay,
 	}, nil
+}
+
+// accept makes evidence of an invitation.
+func accept(identity, word string) (id *semaphore.Identity, group personhood.Address, evidence, relay string, err error) {
+	if id, err = semaphore.ParseIdentity(identity); err != nil {
+		return nil, group, "", "", err
+	}
+	inv, err := enrol.ParseInvitation(word)
+	if err != nil {
+		return nil, group, "", "", err
+	}
+	evidence, err = inv.Accept(id.Commitment(), enrol.InviterKey(id, inv.Group))
+	return id, inv.Group, evidence, inv.Relay, err
 }

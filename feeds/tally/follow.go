@@ -101,7 +101,9 @@ func (t *Tally) samePeople(snap *snapshot) error {
 	if err != nil || string(names) == t.cfg.People {
 		return err
 	}
-	t.cfg.Logger.Info("the groups that count people have changed: counting anew")
+	if names != nil {
+		t.cfg.Logger.Info("the groups that count people have changed: counting anew")
+	}
 	if err := snap.file.Remove(); err != nil {
 		return err
 	}

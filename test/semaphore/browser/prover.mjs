@@ -14,6 +14,9 @@ const go = process.env.GO ?? 'go'
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const here = name => fileURLToPath(new URL(name, import.meta.url))
 
+// of `agora group invite`, for a group that nobody keeps
+const invitation = 'agorainvite1qxfe56rm7jxw7cdhupkjsl9cq92rfjcwutk2c2d35frky2s6tfzc8yu6dpalfr80vxm7qmfg0juqz4p5ev8w9m9v9xc6y3mz9gd953vrrwj0cxcqqqqqqqqqdv2p0ewnxm3a7uqkuuvgn9lz7yy96490mnwm99rrcg38z26j2wrs0uxukj05rn2xqjw3l9v6xt45f9sc7hqssdwnwxe28luxx43ecqellsarkwz9kq4t8vgffqkm30dzgy5qftznq3v0jxcxmcssuh6glajqvr4hq36x7amwdp68gup69uhnzv3h9cczuvpwxyarwdp5xue4zvep'
+
 test('the prover makes proofs in a browser', { timeout: 300_000 }, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'agora-prover-'))
   let browser, server
@@ -33,6 +36,7 @@ test('the prover makes proofs in a browser', { timeout: 300_000 }, async () => {
           request.on('data', part => (body += part)).on('end', () => resolve(JSON.parse(body)))
           return response.end()
         }
+        if (request.url === '/invitation') return response.end(invitation)
         const [file, type] = files[request.url] ?? []
         response.writeHead(file ? 200 : 404, { 'content-type': type ?? 'text/plain' })
         response.end(file && readFileSync(file))
@@ -51,6 +55,10 @@ test('the prover makes proofs in a browser', { timeout: 300_000 }, async () => {
     assert.equal(tag(said.first, 'n')[1], tag(said.second, 'n')[1])
     assert.notEqual(tag(said.first, 'pop')[6], tag(said.second, 'pop')[6])
     assert.notEqual(said.first.pubkey, said.second.pubkey)
+    assert.match(said.joined.group, /^32191:[0-9a-f]{64}:town$/)
+    assert.equal(said.joined.relay, 'http://127.0.0.1:7447')
+    assert.equal(JSON.parse(said.joined.evidence).sig.length, 128)
+    assert.equal(Buffer.from(said.joined.proof, 'base64').length, 128)
     assert.match(said.refused, /not that leaf/)
     for (const ms of said.prove) assert.ok(ms <= 60_000, `${ms} ms`) // 6 s is for a machine that does nothing else
   } finally {

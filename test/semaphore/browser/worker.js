@@ -20,7 +20,8 @@ async function work() {
   const twice = performance.now()
   const stranger = (await agoraPerson.create()).identity
   const refused = await agoraPerson.act({ ...ask, identity: stranger }).then(() => 'a proof', e => e.message)
-  return { load: loaded - began, prove: [once - loaded, twice - once], first, second, refused }
+  const joined = await agoraPerson.join({ identity: me.identity, invitation: await (await fetch('/invitation')).text() })
+  return { joined, load: loaded - began, prove: [once - loaded, twice - once], first, second, refused }
 }
 
 work().then(postMessage, e => postMessage({ error: String(e) }))
