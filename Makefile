@@ -47,6 +47,8 @@ test-node: build
 	fi
 	@echo "proofs of personhood in Semaphore's own JavaScript library"
 	@cd test/semaphore && npm ci --ignore-scripts --no-audit --no-fund && npm test
+	@echo "a poll asked and counted in TypeScript"
+	@cd cmd/example && npm ci --ignore-scripts --no-audit --no-fund && npm test
 
 # the prover as WebAssembly, in a worker of Debian's chromium
 test-prover: tools
