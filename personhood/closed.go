@@ -141,10 +141,14 @@ func (g *Gate) deletion(ctx context.Context, ev *nostr.Event) (admit.Ruling, err
 		return admit.Ruling{}, nil
 	}
 	filter := nostr.Filter{IDs: ids, Kinds: []int{KindBallot}, Authors: []string{ev.PubKey}}
-	for ballot, err := range g.cfg.Events.Query(ctx, filter) {
+	var ballots []*nostr.Event // at most the tags of one event
+	for ev, err := range g.cfg.Events.Query(ctx, filter) {
 		if err != nil {
 			return admit.Ruling{}, fmt.Errorf("look for ballots to delete: %w", err)
 		}
+		ballots = append(ballots, ev)
+	}
+	for _, ballot := range ballots {
 		counts, err := g.counts(ctx, ballot)
 		if err != nil {
 			return admit.Ruling{}, err
