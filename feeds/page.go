@@ -110,7 +110,17 @@ func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing, v *viewer) (*r
 	if !shared && r.Signed {
 		age = 0 // what was served before counts
 	}
+	patience := ctx
+	if age > 0 {
+		patience = context.WithoutCancel(ctx) // others wait for this one
+	}
 	rank, err := f.rankings.fresh(name, age, func() (*ranking, error) {
+		select {
+		case f.slots <- struct{}{}:
+			defer func() { <-f.slots }()
+		case <-patience.Done():
+			return nil, patience.Err()
+		}
 		return f.make(context.WithoutCancel(ctx), r, l, v, name)
 	})
 	return rank, 0, err

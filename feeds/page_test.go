@@ -414,3 +414,36 @@ func TestTheBestOfManyAreTheBest(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestsBeyondTheSlotsWaitOrLeave lets every slot be taken.
+func TestRequestsBeyondTheSlotsWaitOrLeave(t *testing.T) {
+	w := newWorld(t, 25)
+	w.note(w.person(9), time.Hour)
+	w.settle()
+	ask := Request{Feed: "likes", Viewer: w.person(3), Signed: true}
+	w.page(ask) // the viewer is met
+	for range cap(w.feeds.slots) {
+		w.feeds.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	left, waited := make(chan error, 1), make(chan error, 1) // one result each
+	go func() {
+		_, err := w.feeds.Page(ctx, ask)
+		left <- err
+	}()
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("a request whose asker has gone: %v", err)
+	}
+	go func() {
+		p, err := w.feeds.Page(t.Context(), ask)
+		if err == nil && len(p.Items) != 1 {
+			err = errors.New("no page")
+		}
+		waited <- err
+	}()
+	<-w.feeds.slots
+	if err := <-waited; err != nil {
+		t.Errorf("a request that waited: %v", err)
+	}
+}

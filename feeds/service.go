@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -77,6 +78,7 @@ type Feeds struct {
 	metrics  metrics
 	words    map[string]meaning // of features, by name
 	work     sync.Pool          // of *candidates
+	slots    chan struct{}      // rankings being made; two a core; when full: requests wait, or leave
 
 	fades fades
 
@@ -103,6 +105,7 @@ func New(cfg Config) (*Feeds, error) {
 		viewers: newViewerCache(cfg.Viewers), rankings: newRankings(cfg.RankingBytes, cfg.Keep), metrics: newMetrics(),
 		readers: newReaders(), words: meanings(), fades: newFades(), judged: map[tally.Key]judged{}, public: cfg.Graph.From(""),
 	}
+	f.slots = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	f.work.New = func() any { return new(candidates) }
 	if cfg.Metrics != nil {
 		if err := f.metrics.register(cfg.Metrics, f); err != nil {
