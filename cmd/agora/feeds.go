@@ -83,6 +83,10 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 		return err
 	}
 	p.market, err = market.New(market.Config{
+		Person: func(ev *nostr.Event) (uint8, error) {
+			class, _, err := p.core.people.person(ev)
+			return class, err
+		},
 		Events: p.events, Models: p.models, Authors: []string{p.authorKey}, Logger: p.core.log,
 		Derive: func(address string) ([32]byte, error) { return p.core.secret.derive("feeds/listing/" + address) },
 	})

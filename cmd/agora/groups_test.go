@@ -168,6 +168,22 @@ func TestAPersonJoinsByInvitationAndTheirLikeCounts(t *testing.T) {
 	}
 	put(t, h.s, nostr.Event{Kind: 7, Content: "+", Tags: nostr.Tags{{"e", note.ID}}}) // a key
 	wait(t, "the person's like", func() bool { likes, _, _ := h.peopleOf(note.ID); return likes == 1 })
+	hot, ok := h.s.parts.feeds.market.Listing("hot")
+	if !ok {
+		t.Fatal("there is no ranker hot")
+	}
+	review := nostr.Event{Kind: 1985, Tags: nostr.Tags{{"L", "agora.review"}, {"l", "good", "agora.review"}, {"a", hot.Address}, {"rating", "0.75"}}}
+	if text := h.say(h.act(anna, members, review)); text != "" {
+		t.Fatal(text)
+	}
+	if _, text := fetch(t, h.s.at.page+"/v1/rankers/hot"); !strings.Contains(text, `"reviews":{"people":1,"people_rating":0.75,"keys":0}`) {
+		t.Error(text)
+	}
+	report := nostr.Event{Kind: 1984, Tags: nostr.Tags{{"e", note.ID, "spam"}, {"p", note.PubKey}}}
+	if text := h.say(h.act(anna, members, report)); text != "" {
+		t.Fatal(text)
+	}
+	wait(t, "the person's report", func() bool { _, _, reports := h.peopleOf(note.ID); return reports == 1 })
 	if _, text := fetch(t, h.s.at.page+"/v1/groups/town/log"); !strings.Contains(text, `"source":"invite","class":"invited"`) || strings.Count(text, "\n") != 1 {
 		t.Errorf("log %q", text)
 	}

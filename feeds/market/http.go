@@ -128,7 +128,13 @@ func (m *Market) serveOne(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, problem{"no ranker of this name is listed here; GET /v1/rankers names them all"})
 		return
 	}
-	answer(w, http.StatusOK, map[string]any{"ranker": m.Show(l), "manifest": l.Event})
+	reviews, err := m.Reviews(r.Context(), l.Address)
+	if err != nil {
+		m.cfg.Logger.Error("count reviews", "listing", l.Address, "err", err)
+		answer(w, http.StatusServiceUnavailable, problem{"its reviews could not be read now"})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"ranker": m.Show(l), "manifest": l.Event, "reviews": reviews})
 }
 
 // serveModel serves a file by its digest, which never changes what it names.

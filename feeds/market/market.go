@@ -30,6 +30,10 @@ type Config struct {
 	Models  map[ranker.Digest][]byte               // the files that may run here: shipped, or named in the settings
 	Authors []string                               // hex keys whose slugs stand for themselves, the first wins; others are named by address
 	Logger  *slog.Logger                           // default slog.Default()
+
+	// Person says of a review whether it proved to be one person's, and of which
+	// class, from 1; 0: a key's. Nil: all are keys'.
+	Person func(*nostr.Event) (class uint8, err error)
 }
 
 // Listing is one ranker as it is listed. It is never changed.
@@ -66,6 +70,9 @@ type Market struct {
 	keys  map[string]*Listing // by Listing.Key
 	ids   map[string]string   // event id -> address
 	order []*Listing          // by slug, then author; nil: to be made again
+
+	reviewsMu sync.Mutex // guards reviews
+	reviews   map[string]counted
 }
 
 // New checks the configuration. Load fills the market.
