@@ -215,6 +215,13 @@ test('anybody may be read as, and an extension signs in', async t => {
   assert.equal((await (await open).allHeaders()).authorization, undefined, 'where nothing personal is used nothing is signed')
 })
 
+test('a feed that depends on who reads asks for a reader', async t => {
+  const page = await at(t, '/?feed=catch-up')
+  await page.getByRole('heading', { name: 'Catch up depends on who reads' }).waitFor()
+  await page.locator('#notes').getByRole('button', { name: 'Read as…' }).click()
+  await page.getByRole('dialog', { name: 'As whom do you read?' }).waitFor()
+})
+
 test('the whole page works by keys', async t => {
   const page = await at(t, '/?feed=latest')
   await settled(page)

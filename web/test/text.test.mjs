@@ -12,7 +12,7 @@ const { joins, agreement } = await load('compare')
 const { show, quotesOf } = await load('shown')
 const { reasonInWords } = await load('reasons')
 const { groupsOf } = await load('groups')
-const { ago, isoDate, fullDate, valueInWords } = await load('words')
+const { failure, sentence, ago, isoDate, fullDate, valueInWords } = await load('words')
 
 const key = 'ab'.repeat(32)
 const links = text => takeApart(text).filter(p => p.is === 'link').map(p => p.url)
@@ -150,4 +150,10 @@ test('feeds are offered by what they declare, and by nothing about who listed th
   const feed = (name, personalized, admitted = true) => ({ ref: name, name, personalized, admitted, author: name })
   const groups = groupsOf([feed('Zebra', false), feed('Mine', true), feed('Apple', false), feed('Aged', false, false)])
   assert.deepEqual(groups.map(g => g.list.map(f => f.name)), [['Apple', 'Zebra', 'Aged'], ['Mine']])
+})
+
+test('why a ranker did not answer is said in words', () => {
+  assert.equal(failure('late'), 'its model took too long')
+  assert.equal(failure('something new'), 'something new')
+  assert.equal(sentence('the relay cannot be reached'), 'The relay cannot be reached.')
 })

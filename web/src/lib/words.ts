@@ -57,6 +57,22 @@ export const capital = (text: string): string => text.charAt(0).toUpperCase() + 
 /** A knob's name as people say it. */
 export const knobName = (name: string): string => capital(name).replaceAll('_', ' ')
 
+const failures: Record<string, string> = {
+  runtime: 'this relay cannot run models at the moment',
+  admission: 'its model is not admitted here',
+  unloadable: 'its model cannot be loaded',
+  late: 'its model took too long',
+  length: 'its model gave a wrong number of scores',
+  nan: 'its model gave scores that are no numbers',
+  failed: 'its model failed',
+}
+
+/** Why a ranker did not answer, out of the relay's word for it. */
+export const failure = (reason: string): string => failures[reason] ?? reason
+
+/** A sentence out of an error's text. */
+export const sentence = (text: string): string => (text ? capital(/[.!?…]$/.test(text) ? text : `${text}.`) : '')
+
 /** How strongly a share of the whole weighed. */
 export function strength(share: number): string {
   if (share > 0.5) return 'most of all'
