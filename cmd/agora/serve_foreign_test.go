@@ -1,10 +1,12 @@
 package main_test
 
 import (
+	"context"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fiatjaf/eventstore"
 	badgerstore "github.com/fiatjaf/eventstore/badger"
@@ -50,9 +52,7 @@ func TestServesTheStoresOfOtherRelays(t *testing.T) {
 					t.Run(its.promise, func(t *testing.T) { its.test(t, p) })
 				}
 			}
-			if out, err := exec.Command(bin, "serve", "--listen", "127.0.0.1:0", "--data", dir+"2", flag).CombinedOutput(); err == nil || !strings.Contains(string(out), "stop that relay first") && !strings.Contains(string(out), "stop the relay that uses it first") {
-				t.Errorf("a second relay on the same store: %v\n%s", err, out)
-			}
+			notASecond(t, bin, dir+"2", flag)
 			p.terminate(t, p.cmd.Process.Pid)
 			if code := p.cmd.ProcessState.ExitCode(); code != 0 {
 				t.Errorf("exit code %d\n%s", code, p.out)
@@ -82,4 +82,15 @@ func takeOver(t *testing.T, p *program, a author, old []*nostr.Event) *nostr.Eve
 		t.Errorf("it does not say what it goes without:\n%s", p.out)
 	}
 	return live
+}
+
+// notASecond wants a second relay on the same store to end with advice.
+func notASecond(t *testing.T, bin, dir, flag string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, bin, "serve", "--listen", "127.0.0.1:0", "--data", dir, flag).CombinedOutput()
+	if err == nil || ctx.Err() != nil || !strings.Contains(string(out), "stop that relay first") && !strings.Contains(string(out), "stop the relay that uses it first") {
+		t.Errorf("a second relay on the same store: %v\n%s", err, out)
+	}
 }
