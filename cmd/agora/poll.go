@@ -56,7 +56,7 @@ func pollCreateCommand() *cli.Command {
 			&cli.StringFlag{Name: "question", Usage: "`TEXT` of the question", Required: true},
 			&cli.StringSliceFlag{Name: "option", Usage: "`ID=TEXT`, or a word that is both; once for each", Required: true},
 			&cli.StringFlag{Name: "method", Usage: "single, multiple, ranked or quadratic", Value: "single"},
-			&cli.StringFlag{Name: "group", Usage: "`ADDRESS` of the group, 32191:key:name"},
+			&cli.StringFlag{Name: "group", Usage: "`NAME` of a group that the relay keeps, or an address 32191:key:name"},
 			&cli.StringFlag{Name: "root", Usage: "`HEX` root of the group; default the current one at the relay"},
 			&cli.DurationFlag{Name: "ends", Usage: "`TIME` from now until the end, 24h for instance; default never"},
 			&cli.BoolFlag{Name: "hidden", Usage: "ask the relay not to show a tally before the poll is closed; ballots stay public"},
@@ -170,6 +170,17 @@ func runPollCreate(ctx context.Context, cmd *cli.Command) error {
 func pinGroup(ctx context.Context, ev *nostr.Event, group, root, relay string) error {
 	if group == "" {
 		return nil
+	}
+	if relay != "" && groupName(group) {
+		at, err := newGroupHost(relay)
+		if err != nil {
+			return err
+		}
+		state, err := at.state(ctx, group)
+		if err != nil {
+			return err
+		}
+		group = state.Group
 	}
 	address, err := personhood.ParseAddress(group)
 	if err != nil {

@@ -68,7 +68,7 @@ func runPollRecount(ctx context.Context, cmd *cli.Command) error {
 		return usagef("recount what? Name one file or relay (see: agora poll recount --help)")
 	}
 	debug.SetMemoryLimit(recountMemory)
-	r, err := recountFrom(ctx, cmd, cmd.Args().First())
+	r, err := recountFrom(ctx, cmd, cmd.Args().First(), cmd.String("poll"))
 	if err != nil {
 		return err
 	}
@@ -91,8 +91,8 @@ func runPollRecount(ctx context.Context, cmd *cli.Command) error {
 }
 
 // recountFrom recounts a file or what a relay holds.
-func recountFrom(ctx context.Context, cmd *cli.Command, from string) (*personhood.Recount, error) {
-	src := personhood.Source{Poll: cmd.String("poll"), Host: cmd.String("host")}
+func recountFrom(ctx context.Context, cmd *cli.Command, from, id string) (*personhood.Recount, error) {
+	src := personhood.Source{Poll: id, Host: cmd.String("host")}
 	if src.Host != "" {
 		key, err := parsePubKey(src.Host)
 		if err != nil {
@@ -219,7 +219,7 @@ func tellResult(w io.Writer, who string, r poll.Result) {
 
 // compareWith recounts the other side and lists what only one of them counts.
 func compareWith(ctx context.Context, cmd *cli.Command, r *personhood.Recount, other string) error {
-	o, err := recountFrom(ctx, cmd, other)
+	o, err := recountFrom(ctx, cmd, other, r.Poll.ID)
 	if err != nil {
 		return fmt.Errorf("%s: %w", other, err)
 	}

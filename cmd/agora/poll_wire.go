@@ -234,9 +234,9 @@ func membersFrom(name, relay string) func(context.Context, personhood.Snapshot) 
 			all = errors.Join(all, fmt.Errorf("%s: %w", u, err))
 		}
 		if all == nil {
-			all = errors.New("the group's event says nowhere where it is: name it with --members")
+			all = errors.New("the group's event does not say where it is")
 		}
-		return nil, all
+		return nil, fmt.Errorf("%w (--members FILE or URL names it)", all)
 	}
 }
 
