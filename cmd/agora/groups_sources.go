@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -181,7 +182,9 @@ func (r groupRule) about() map[string]string {
 	case "invite":
 		return nil
 	case "labels":
-		return map[string]string{"labelers": r.words["labelers"], "namespace": r.words["namespace"], "value": r.words["value"]}
+		return map[string]string{
+			"labelers": r.words["labelers"], "namespace": cmp.Or(r.words["namespace"], enrol.DefaultNamespace), "value": cmp.Or(r.words["value"], enrol.DefaultValue),
+		}
 	case "semaphore":
 		return map[string]string{"from": r.words["from"], "epoch": r.words["epoch"]}
 	case "worldid3":

@@ -1,6 +1,7 @@
 package enrol
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -19,10 +20,16 @@ import (
 // hosts the group learns which key has which commitment, and nobody else does.
 type Labels struct {
 	Labelers  []string // hex keys
-	Namespace string   // default "agora.human"
-	Value     string   // default "human"
+	Namespace string   // default DefaultNamespace
+	Value     string   // default DefaultValue
 	Events    personhood.Events
 }
+
+// What a label says unless the group's rule says otherwise.
+const (
+	DefaultNamespace = "agora.human"
+	DefaultValue     = "human"
+)
 
 const (
 	kindLabel    = 1985
@@ -103,13 +110,7 @@ func (s Labels) binds(proof *nostr.Event, e Evidence) error {
 
 // labels holds the label to what the operator trusts; it says when it ends.
 func (s Labels) labels(ctx context.Context, label *nostr.Event, key string) (ends time.Time, err error) {
-	space, value := s.Namespace, s.Value
-	if space == "" {
-		space = "agora.human"
-	}
-	if value == "" {
-		value = "human"
-	}
+	space, value := cmp.Or(s.Namespace, DefaultNamespace), cmp.Or(s.Value, DefaultValue)
 	has := func(want ...string) bool {
 		return slices.ContainsFunc(label.Tags, func(tag nostr.Tag) bool { return len(tag) >= len(want) && slices.Equal(tag[:len(want)], want) })
 	}

@@ -116,6 +116,16 @@ type yes struct{}
 
 func (yes) Verify(context.Context, string, semaphore.Item) error { return nil }
 
+// together lets nobody on before all have come: each has been told by then that
+// the evidence is free.
+type together struct{ all *sync.WaitGroup }
+
+func (c together) Verify(context.Context, string, semaphore.Item) error {
+	c.all.Done()
+	c.all.Wait()
+	return nil
+}
+
 type place struct {
 	t     *testing.T
 	shelf *shelf
@@ -176,6 +186,9 @@ func TestEvidenceIsSpentOnceHoweverManyCome(t *testing.T) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	in := 0
+	var all sync.WaitGroup
+	all.Add(64)
+	p.g.cfg.Checker = together{&all}
 	for i := range 64 {
 		wg.Go(func() {
 			_, err := p.join(i, fmt.Sprintf("same host k%d 0", i))
@@ -189,6 +202,7 @@ func TestEvidenceIsSpentOnceHoweverManyCome(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	p.g.cfg.Checker = yes{}
 	if in != 1 || len(p.g.ledger.members) != 1 {
 		t.Errorf("one evidence let in %d", in)
 	}
