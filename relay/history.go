@@ -40,7 +40,7 @@ type asking struct {
 	rows   int                   // sent
 	sent   map[store.ID]struct{} // what other than the log has sent; nil: nothing
 	still  []int                 // filters whose pages nothing live follows
-	whole  bool                  // one of those is not to be paged by time, as its order is its own
+	whole  bool                  // something that was sent is not to be paged by time, as its order is its own
 	broken error                 // the connection is
 }
 
@@ -362,9 +362,11 @@ func (a *asking) note(id store.ID) {
 const searchBatch = 64
 
 // fromSearch sends what the word index ranks, best first, after looking again
-// whether it is there, matches and may be seen.
+// whether it is there, matches and may be seen. When it sends only the best of
+// them there is no hint: paging by time would skip in an order of relevance.
 func (a *asking) fromSearch(ctx context.Context, f nostr.Filter) (wire.Hint, error) {
-	sh := share{left: f.Limit}
+	sh, whole := share{left: f.Limit}, a.whole
+	a.whole = true // until all of it is sent
 	ids := make([]store.ID, 0, searchBatch)
 	for id, err := range a.s.r.search.Search(ctx, f.Search, f) {
 		if err != nil {
@@ -377,15 +379,16 @@ func (a *asking) fromSearch(ctx context.Context, f nostr.Filter) (wire.Hint, err
 			ids = ids[:0]
 		}
 		if sh.more {
-			return wire.More, nil
+			return wire.NoHint, nil
 		}
 	}
 	if err := a.lookUp(ctx, f, ids, &sh); err != nil {
 		return wire.NoHint, err
 	}
 	if sh.more {
-		return wire.More, nil
+		return wire.NoHint, nil
 	}
+	a.whole = whole
 	return wire.Finish, nil
 }
 
