@@ -116,25 +116,7 @@ func runPollCreate(ctx context.Context, cmd *cli.Command) error {
 	if relay == "" && !cmd.Bool("print") {
 		return usagef("create needs --relay, or --print")
 	}
-	ev := nostr.Event{Kind: poll.KindPoll, CreatedAt: nostr.Now(), Content: cmd.String("question")}
-	for _, o := range cmd.StringSlice("option") {
-		id, label, named := strings.Cut(o, "=")
-		if !named {
-			label = id
-		}
-		ev.Tags = append(ev.Tags, nostr.Tag{"option", id, label})
-	}
-	method, polltype := cmd.String("method"), "multiplechoice"
-	if method == string(poll.Single) {
-		polltype = "singlechoice"
-	}
-	ev.Tags = append(ev.Tags, nostr.Tag{"polltype", polltype}, nostr.Tag{"method", method})
-	if d := cmd.Duration("ends"); d != 0 {
-		ev.Tags = append(ev.Tags, nostr.Tag{"endsAt", strconv.FormatInt(time.Now().Add(d).Unix(), 10)})
-	}
-	if cmd.Bool("hidden") {
-		ev.Tags = append(ev.Tags, nostr.Tag{"tally", "hidden"})
-	}
+	ev := draftPoll(cmd)
 	root := cmd.String("root")
 	if relay != "" {
 		ev.Tags = append(ev.Tags, nostr.Tag{"relay", relay})
@@ -164,6 +146,30 @@ func runPollCreate(ctx context.Context, cmd *cli.Command) error {
 	}
 	_, err = fmt.Fprintf(cmd.Root().Writer, "poll   %s\npage   %s/v1/polls/%s\n", ev.ID, httpURL(relay), ev.ID)
 	return err
+}
+
+// draftPoll is the poll as the flags describe it, without host and group.
+func draftPoll(cmd *cli.Command) nostr.Event {
+	ev := nostr.Event{Kind: poll.KindPoll, CreatedAt: nostr.Now(), Content: cmd.String("question")}
+	for _, o := range cmd.StringSlice("option") {
+		id, label, named := strings.Cut(o, "=")
+		if !named {
+			label = id
+		}
+		ev.Tags = append(ev.Tags, nostr.Tag{"option", id, label})
+	}
+	method, polltype := cmd.String("method"), "multiplechoice"
+	if method == string(poll.Single) {
+		polltype = "singlechoice"
+	}
+	ev.Tags = append(ev.Tags, nostr.Tag{"polltype", polltype}, nostr.Tag{"method", method})
+	if d := cmd.Duration("ends"); d != 0 {
+		ev.Tags = append(ev.Tags, nostr.Tag{"endsAt", strconv.FormatInt(time.Now().Add(d).Unix(), 10)})
+	}
+	if cmd.Bool("hidden") {
+		ev.Tags = append(ev.Tags, nostr.Tag{"tally", "hidden"})
+	}
+	return ev
 }
 
 // pinGroup adds the tag that names the people who may vote.
