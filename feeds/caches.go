@@ -18,6 +18,7 @@ import (
 type noteCache struct {
 	most   int
 	encode func([]int32) []float32
+	words  func(string) []float32
 	mu     sync.RWMutex // guards what follows
 	by     map[tally.Key]*note
 }
@@ -59,11 +60,14 @@ func (n *note) standingOf(r *tally.Reader, of tally.Note, now int64) *standing {
 	return s
 }
 
-func newNoteCache(most int, encode func([]int32) []float32) *noteCache {
+func newNoteCache(most int, encode func([]int32) []float32, words func(string) []float32) *noteCache {
 	if encode == nil {
 		encode = func([]int32) []float32 { return nil }
 	}
-	return &noteCache{most: most, encode: encode, by: map[tally.Key]*note{}}
+	if words == nil {
+		words = func(string) []float32 { return nil }
+	}
+	return &noteCache{most: most, encode: encode, words: words, by: map[tally.Key]*note{}}
 }
 
 func (c *noteCache) put(ev *nostr.Event) *note {
@@ -74,6 +78,7 @@ func (c *noteCache) put(ev *nostr.Event) *note {
 	n := &note{Note: feature.Read(ev)}
 	n.Tokens = feature.Tokens(ev.Content, feature.DefaultTokens)
 	n.Vector = c.encode(n.Tokens)
+	n.Wording = c.words(ev.Content)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for old := range c.by {

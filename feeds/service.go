@@ -26,6 +26,9 @@ type Config struct {
 	// Encode makes a text vector of feature.VectorSize numbers, of length 1, out
 	// of a note's tokens; it is called once for each note. Nil: no vectors.
 	Encode func(tokens []int32) []float32
+	// Wording is what the spam classifier sees of a text, as feature.Note has it;
+	// it is called once for each note. Nil: none.
+	Wording func(text string) []float32
 
 	Refresh      time.Duration // between two looks over all live notes for those most acted upon; 3 s
 	Factorise    time.Duration // between two factorisations for the stage bridge; 10 minutes
@@ -101,7 +104,7 @@ func New(cfg Config) (*Feeds, error) {
 		return nil, err
 	}
 	f := &Feeds{
-		cfg: cfg, notes: newNoteCache(cfg.Notes, cfg.Encode), authors: newAuthorCache(),
+		cfg: cfg, notes: newNoteCache(cfg.Notes, cfg.Encode, cfg.Wording), authors: newAuthorCache(),
 		viewers: newViewerCache(cfg.Viewers), rankings: newRankings(cfg.RankingBytes, cfg.Keep), metrics: newMetrics(),
 		readers: newReaders(), words: meanings(), fades: newFades(), judged: map[tally.Key]judged{}, public: cfg.Graph.From(""),
 	}

@@ -86,8 +86,25 @@ func signals() []Feature {
 		s("spam.probability", "0 … 1", "that the note is spam", func(_ *Facts, s *Signals) float32 { return s.Spam }),
 		s("spam.ai_probability", "0 … 1", "that a machine wrote the text", func(_ *Facts, s *Signals) float32 { return s.AI }),
 		s("spam.nsfw_probability", "0 … 1", "that the note is not for work", func(_ *Facts, s *Signals) float32 { return s.Nsfw }),
+		wording("spam.words", "3", "log-odds", "weights of the text's n-grams for spam, scam and machine-written text added up, as tier 0 of the spam classifier has them", 0, 3),
+		wording("spam.structure", "30", "0 … 1", "what tier 0 of the spam classifier counts in a text: links, codes, capitals, repetition and so on, in its order", 3, 33),
+		wording("spam.vector", "16", "text vector", "the text's n-grams as a dense row, for tier 1 of the spam classifier; zeros in feeds", 33, WordingSize),
 		p("person.author", "0 or 1", "the author proved to be one person", func(_ *Facts, s *Signals) float32 { return s.Person }),
 		p("person.likers_share", "0 … 1", "share of the likers that proved to be one person each", func(_ *Facts, s *Signals) float32 { return s.Actors }),
+	}
+}
+
+// wording is the part from a to b of a note's wording.
+func wording(name, width, unit, definition string, a, b int) Feature {
+	return Feature{
+		Name: name, Type: Float32, Shape: "N," + width, Unit: unit, Definition: definition, Source: "spam", Tier: Public,
+		fill: func(f *Facts, t *Tensor) {
+			for i := range f.Candidates {
+				if n := f.Candidates[i].Note; n != nil && len(n.Wording) >= a {
+					copy(t.Float[i*(b-a):(i+1)*(b-a)], n.Wording[a:min(b, len(n.Wording))])
+				}
+			}
+		},
 	}
 }
 

@@ -32,6 +32,7 @@ type Note struct {
 	Author     int64     // Hash of the author's key
 	Tokens     []int32   // from Tokens; nil where no model asks for them
 	Vector     []float32 // text vector of VectorSize numbers; nil: none
+	Wording    []float32 // what the spam classifier sees of the text: WordingSize numbers, of which the last may be missing; nil: none
 	Kind       uint16
 	Characters uint32 // Unicode code points, links included
 	Words      uint16

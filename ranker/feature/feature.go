@@ -39,6 +39,7 @@ const (
 	DefaultHistory = 128     // H when the model leaves it open
 	MaxHistory     = 512     // largest H a model may fix
 	VectorSize     = 64      // numbers in a text vector
+	WordingSize    = 49      // numbers in a wording: sums, structure, vector
 )
 
 // Type is the element type of an input.

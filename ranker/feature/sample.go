@@ -63,6 +63,9 @@ func sampleNote(r *rand.Rand, now int64) *Note {
 		Reply: flip(r), Warning: r.IntN(20) == 0, Question: flip(r), Protected: r.IntN(20) == 0, Capitals: r.Float32(), Distinct: r.Float32(),
 		Vector: vector(r),
 	}
+	for range WordingSize {
+		n.Wording = append(n.Wording, r.Float32())
+	}
 	for range r.IntN(DefaultTokens) {
 		n.Tokens = append(n.Tokens, int32(1+r.IntN(Vocabulary-1)))
 	}
