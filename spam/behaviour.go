@@ -11,11 +11,12 @@ import (
 type Standing struct {
 	Trust float32 // 0 to 1
 	Hops  int     // from the nearest of the operator's seeds; negative: not reached
+	Blind bool    // the graph reaches nobody: to be unknown says nothing
 }
 
 // Past is what the log says of a key that the window does not know yet.
 type Past struct {
-	First   int64 // created_at of the oldest event held, seconds; 0: none
+	First   int64 // when this relay first held an event of it, seconds, not what the event claims; 0: none
 	Profile bool  // a kind 0 with a name
 	NIP05   bool
 }
@@ -27,7 +28,8 @@ var behaviours = [...]string{
 	"share of unknown keys among those who write the same", "many alike notes in ten minutes",
 	"trust of the author", "within two hops", "new key, doubtful words", "pace of the author", "even pauses",
 	"strangers written to", "unknown keys link the same site", "no profile, doubtful words", "no NIP-05, doubtful words", "proof of work", "reports",
-	"suspicious wording of an unknown, new key",
+	"suspicious wording of an unknown, new key", "suspicious words of an unknown, new key",
+	"new, unknown key without a profile", "words of an unknown, new key", "words of an unknown author", "unknown author", "unknown author, new key",
 }
 
 const behaviourCount = len(behaviours)
@@ -55,7 +57,8 @@ func mannerOf(text float64, c *company, at int64, who Standing, bits int) manner
 		text, max(0, text), crowd, crowd * share * unknown * (0.3 + 0.7*fresh), share, satf(float64(max(0, c.rate-1)), 6) * unknown,
 		float64(who.Trust), b2f(who.Hops >= 0 && who.Hops <= 2), fresh * doubt, satf(float64(max(0, c.key.Rate-1)), 5), even(&c.key.Gaps),
 		satf(float64(c.key.Strangers), 5) * unknown, sites * unknown, b2f(!c.key.Profile) * doubt, b2f(!c.key.NIP05) * doubt,
-		min(1, float64(bits)/24), satf(float64(c.key.Reports), 1), max(0, text) * unknown * fresh,
+		min(1, float64(bits)/24), satf(float64(c.key.Reports), 1), max(0, text) * unknown * fresh, sigmoid(text+1) * unknown * fresh,
+		sigmoid(text+4) * unknown * fresh * b2f(!c.key.Profile), sigmoid(text+5) * unknown * fresh, sigmoid(text+3) * unknown, unknown, unknown * fresh,
 	}
 }
 
@@ -83,14 +86,28 @@ func satf(x, half float64) float64 { return x / (x + half) }
 
 func b2f(b bool) float64 { return float64(one(b)) }
 
-// Head is the linear head over behaviour, with its thresholds. `agora spam
-// train` fits it on the simulated stream.
-type Head struct {
+// Line is a linear judgement of behaviour, with its thresholds.
+type Line struct {
 	Weights [behaviourCount]float64 `json:"weights"`
 	Bias    float64                 `json:"bias"`
 	Suspect float64                 `json:"suspect"` // log-odds that 1 % of ham of the validation part exceeds
 	Sure    float64                 `json:"sure"`    // 0.1 %
-	Report  StreamReport            `json:"report"`
+}
+
+// Head judges behaviour, by one line where the operator's graph knows people
+// and by another where it knows nobody: there everybody is a stranger. `agora
+// spam train` fits it on the simulated stream.
+type Head struct {
+	Known  Line         `json:"known"`
+	Blind  Line         `json:"blind"`
+	Report StreamReport `json:"report"`
+}
+
+func (h *Head) line(blind bool) *Line {
+	if blind {
+		return &h.Blind
+	}
+	return &h.Known
 }
 
 //go:embed behaviour.json
@@ -105,22 +122,31 @@ func ShippedHead() (*Head, error) {
 	return h, nil
 }
 
-func (h *Head) logit(m *manner) float64 {
-	v := h.Bias
-	for i, w := range h.Weights {
+func (l *Line) logit(m *manner) float64 {
+	v := l.Bias
+	for i, w := range l.Weights {
 		v += w * m[i]
 	}
 	return v
 }
 
-// sameByStrangers is the row's number for a new key in a campaign of six young,
-// unknown keys with nobody known among them: enough by itself, whatever the words.
-const sameByStrangers = 0.44
+// The row's number for a new key in a campaign of six young, unknown keys with
+// nobody known among them: enough by itself, whatever the words. Where nobody
+// is known it takes a dozen.
+const (
+	sameByStrangers = 0.44
+	sameByAnybody   = 0.66
+)
 
-// sure scores a row and says whether it is spam beyond doubt.
-func (h *Head) sure(m *manner) (logit float64, sure bool) {
-	logit = h.logit(m)
-	return logit, logit > h.Sure || m[3] >= sameByStrangers
+// judge scores a row and says whether it is suspect, and whether beyond doubt.
+func (h *Head) judge(m *manner, blind bool) (logit float64, suspect, sure bool) {
+	l, many := h.line(blind), sameByStrangers
+	if blind {
+		many = sameByAnybody
+	}
+	logit = l.logit(m)
+	sure = logit > l.Sure || m[3] >= many
+	return logit, sure || logit > l.Suspect, sure
 }
 
 // fitHead is logistic regression by Newton's method with ridge: few numbers,

@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
 // textReport is what train.py measured, out of fold.
 type textReport struct {
 	Spam, Scam, AI headReport
+	Repeats        []headReport
 	Scripts        []scriptReport
 }
 
@@ -52,7 +53,7 @@ func (c *Classifier) Card(samples []Sample) ([]byte, error) {
 		return nil, fmt.Errorf("%w: its report: %w", ErrModel, err)
 	}
 	b := new(bytes.Buffer)
-	fmt.Fprintf(b, cardHead, c.model.about.Digest, len(shipped))
+	fmt.Fprintf(b, cardHead, c.model.about.Digest, len(shipped)+len(shippedVectors)+len(secondONNX)+len(tier0ONNX)+len(shippedHead))
 	fmt.Fprint(b, "| what | must reach | reached | |\n|---|---|---|---|\n")
 	for _, r := range c.cardRows(&text, samples) {
 		verdict := "**missed**"
@@ -70,15 +71,18 @@ func (c *Classifier) Card(samples []Sample) ([]byte, error) {
 }
 
 func (c *Classifier) cardRows(t *textReport, samples []Sample) []cardRow {
-	r := &c.head.Report
+	r, blind := &c.head.Report.Known, &c.head.Report.Blind
 	rows := []cardRow{
 		{"Nostr notes, text alone, campaigns held out", "AUC ≥ .93, TPR ≥ .60 at 1 % FPR", t.Spam.String(), t.Spam.AUC >= .93 && t.Spam.TPR >= .6},
-		{"with behaviour, simulated stream, campaigns held out", "F1 ≥ .95; TPR ≥ .95 at 1 % FPR, ≥ .85 at 0.1 %",
-			fmt.Sprintf("F1 %.3f; TPR %.3f at 1 %%, %.3f at 0.1 %% (AUC %.4f); with thresholds of the validation fold TPR %.3f at an FPR of %.2f %%, and %.3f at %.2f %%; text alone %.3f",
-				r.F1, r.TPR1, r.TPR01, r.AUC, r.At1.TPR, 100*r.At1.FPR, r.At01.TPR, 100*r.At01.FPR, r.Text.TPR), r.F1 >= .95 && r.TPR1 >= .95 && r.TPR01 >= .85},
-		{"the same, at the threshold that is shipped", "", fmt.Sprintf("TPR %.3f at an FPR of %.3f %%", r.Shipped.TPR, 100*r.Shipped.FPR), true},
+		{"the same with the folds cut otherwise", "", repeats(t.Repeats), true},
+		{"tier 1 on the grey zone, campaigns held out", "helps", c.vectors.Report.String(), c.vectors.Report.TPR > c.vectors.Report.TPRTier0},
+		{"with behaviour, simulated streams, campaigns held out", "F1 ≥ .95; TPR ≥ .95 at 1 % FPR, ≥ .85 at 0.1 %", r.String(), r.F1 >= .95 && r.TPR1 >= .95 && r.TPR01 >= .85},
+		{"each of these streams by itself", "", r.each(), true},
+		{"the same at the thresholds that are shipped", "", r.shipped(), true},
+		{"the same with tier 1", "", c.head.Report.Second.String(), true},
+		{"the same on a relay whose graph knows nobody", "", blind.String() + "; " + blind.shipped(), true},
 	}
-	rows = append(rows, c.burstRow(samples), c.withinRow(samples))
+	rows = append(rows, c.burstRow(samples, false), c.burstRow(samples, true), c.withinRow(samples))
 	for _, s := range t.Scripts {
 		if s.Script == "Han" {
 			rows = append(rows, cardRow{"Han, FPR at the shipped threshold", "upper bound ≤ 10 %",
@@ -91,6 +95,37 @@ func (c *Classifier) cardRows(t *textReport, samples []Sample) []cardRow {
 	return append(rows, c.costRows(samples)...)
 }
 
+func (r *SideReport) String() string {
+	return fmt.Sprintf("F1 %.3f; TPR %.3f at 1 %%, %.3f at 0.1 %% (AUC %.4f; %d of %d); with thresholds of the other folds TPR %.3f at an FPR of %.2f %%, and %.3f at %.2f %%; text alone %.3f",
+		r.F1, r.TPR1, r.TPR01, r.AUC, r.Spam, r.Notes, r.At1.TPR, 100*r.At1.FPR, r.At01.TPR, 100*r.At01.FPR, r.Text.TPR)
+}
+
+func (r *SideReport) each() string {
+	var words []string
+	for _, s := range r.Seeds {
+		words = append(words, fmt.Sprintf("%.3f, %.3f, %.3f", s.F1, s.TPR1, s.TPR01))
+	}
+	return "best F1, TPR at 1 %, at 0.1 %: " + strings.Join(words, " · ")
+}
+
+func (r *SideReport) shipped() string {
+	return fmt.Sprintf("suspect: TPR %.3f at an FPR of %.2f %% (%.2f %% of the ham by unknown keys); sure: TPR %.3f at %.3f %%",
+		r.Suspect.TPR, 100*r.Suspect.FPR, 100*r.Unknown.FPR, r.Sure.TPR, 100*r.Sure.FPR)
+}
+
+func (r *secondReport) String() string {
+	return fmt.Sprintf("%.1f %% of the notes (%d, %d of them spam): AUC there %.3f, tier 0's %.3f; TPR of all notes at 1 %% FPR %.3f, without %.3f; with the other folds' threshold %.3f at %.2f %%, without %.3f at %.2f %%",
+		100*r.Share, r.Notes, r.Spam, r.AUC, r.AUCTier0, r.TPR, r.TPRTier0, r.Crossed[0], 100*r.Crossed[1], r.CrossedTier0[0], 100*r.CrossedTier0[1])
+}
+
+func repeats(all []headReport) string {
+	var words []string
+	for _, h := range all {
+		words = append(words, fmt.Sprintf("AUC %.3f, TPR %.3f (other folds' threshold %.3f at %.2f %%)", h.AUC, h.TPR, h.TPRCrossed, 100*h.FPRCrossed))
+	}
+	return strings.Join(words, " · ")
+}
+
 func (h headReport) String() string {
 	return fmt.Sprintf("AUC %.3f (%.3f–%.3f), TPR %.3f (%.3f–%.3f) at %g %% FPR; with the other folds' threshold TPR %.3f at an FPR of %.2f %% (%s); %d of %d",
 		h.AUC, h.AUC95[0], h.AUC95[1], h.TPR, h.TPR95[0], h.TPR95[1], 100*h.At, h.TPRCrossed, 100*h.FPRCrossed, percent(h.FPRCrossed95), h.Positives, h.Negatives)
@@ -98,16 +133,20 @@ func (h headReport) String() string {
 
 func percent(i [2]float64) string { return fmt.Sprintf("%.2f–%.2f %%", 100*i[0], 100*i[1]) }
 
-func (c *Classifier) burstRow(samples []Sample) cardRow {
+func (c *Classifier) burstRow(samples []Sample, blind bool) cardRow {
 	var sum, worst Bursts
 	met := true
-	for _, b := range c.MeasureBursts(samples, 8, 1000) {
+	for _, b := range c.MeasureBursts(samples, 8, 1000, blind) {
 		sum.After, sum.Caught, sum.Ham, sum.Hit = sum.After+b.After, sum.Caught+b.Caught, sum.Ham+b.Ham, sum.Hit+b.Hit
 		worst.Caught = min(b.Caught-b.After, worst.Caught)
 		worst.Hit = max(b.Hit, worst.Hit)
 		met = met && b.Caught*100 >= b.After*99 && b.Hit*1000 <= b.Ham
 	}
-	return cardRow{"bursts of 1,000 fresh keys, 1:20 in real notes, 8 seeds, templates not used in fitting", "≥ 99 % after the first 10, ≤ 0.1 % of real notes hit",
+	what, must := "bursts of 1,000 fresh keys, 1:20 in real notes, 8 seeds, templates not used in fitting", "≥ 99 % after the first 10, ≤ 0.1 % of real notes hit"
+	if blind {
+		what, must = "the same on a relay whose graph knows nobody", ""
+	}
+	return cardRow{what, must,
 		fmt.Sprintf("%.2f %% caught, %.3f %% hit; in the worst %d missed, %d of 20,000 hit", 100*float64(sum.Caught)/float64(sum.After), 100*float64(sum.Hit)/float64(sum.Ham), -worst.Caught, worst.Hit), met}
 }
 
@@ -116,15 +155,14 @@ func (c *Classifier) burstRow(samples []Sample) cardRow {
 func (c *Classifier) withinRow(samples []Sample) cardRow {
 	rules, n, hit, suspect := Rules(Refuse), 0, 0, 0
 	for seed := range uint64(3) {
-		stream := Stream(7+seed, samples)
+		stream := Stream(7+seed, samples, false)
 		for i, s := range c.Play(stream, samples) {
 			if !stream[i].Within2 {
 				continue
 			}
 			n++
 			var v Verdict
-			z, sure := c.head.sure(&s.row)
-			v.Sure, v.Suspect = sure, sure || z > c.head.Suspect
+			_, v.Suspect, v.Sure = c.head.judge(&s.row, false)
 			suspect += one(v.Suspect)
 			hit += one(Decide(rules, 1, stream[i].Who, &v) >= Quarantine)
 		}
@@ -133,25 +171,29 @@ func (c *Classifier) withinRow(samples []Sample) cardRow {
 		fmt.Sprintf("%d of %d refused or hidden (by rule no score may; upper bound %.3f %%); %.2f %% get a label", hit, n, 300/float64(n), 100*float64(suspect)/float64(n)), hit == 0}
 }
 
+// costRows times every note in several rounds and takes its best: the others
+// tell of whatever else the machine did.
 func (c *Classifier) costRows(samples []Sample) []cardRow {
 	window, who := NewWindow(), Standing{Hops: -1}
-	took := make([]time.Duration, 0, len(samples))
-	grey := 0
-	for range 2 { // the first round warms
-		took, grey = took[:0], 0
+	took := make([]time.Duration, len(samples))
+	sum := time.Duration(0)
+	for round := range 8 {
 		for i, s := range samples {
 			begin := time.Now()
 			c.time(s.Text, uint64(i+1), window, who)
-			took = append(took, time.Since(begin))
-			grey += one(c.grey(s.Logit))
+			if d := time.Since(begin); round == 0 || d < took[i] {
+				took[i] = d
+			}
 		}
+	}
+	for _, d := range took {
+		sum += d
 	}
 	slices.Sort(took)
 	p50, p99 := took[len(took)/2], took[len(took)*99/100]
 	return []cardRow{
-		{"tier 0 with behaviour, one core", "≤ 15 µs p50, no allocation", fmt.Sprintf("p50 %.1f µs, p99 %.1f µs on %s with %d cores; allocations are held to 0 by a test",
-			us(p50), us(p99), runtime.GOARCH, runtime.NumCPU()), us(p50) <= 15},
-		{"share of notes in the grey zone of tier 1", "5 %", fmt.Sprintf("%.1f %%; no tier 1 model is shipped", 100*float64(grey)/float64(len(samples))), math.Abs(float64(grey)/float64(len(samples))-.05) < .03},
+		{"tier 0 with behaviour, one core", "≤ 15 µs p50, no allocation", fmt.Sprintf("p50 %.1f µs, p99 %.1f µs (notes of 4 KiB), mean %.1f µs on %s, the best of 8 rounds; allocations are held to 0 by a test; tier 1: see BENCHMARKS.md",
+			us(p50), us(p99), us(sum)/float64(len(took)), runtime.GOARCH), us(p50) <= 15},
 	}
 }
 
@@ -181,11 +223,17 @@ func writeScripts(b *bytes.Buffer, scripts []scriptReport) {
 
 const cardHead = `# The spam model
 
-Made by ` + "`spam/train/train.sh`" + `, which also writes this page. Model %s, %d bytes, embedded in the program.
+Made by ` + "`spam/train/train.sh`" + `, which also writes this page. Model %s; all models together %d bytes, embedded in the program.
 
 Tier 0 is a linear model over hashed character 3- to 5-grams and word 1- and 2-grams (2^18 rows of int8) and 30 numbers of
-structure, with heads for spam, for scam and for machine-written text; a second linear head adds 18 numbers of behaviour. The
-Go code and the Python that trained it agree bit for bit (TestGoSeesBitForBitWhatTheTrainerSaw).
+structure, with heads for spam, for scam and for machine-written text; a second linear head adds 24 numbers of behaviour. The
+Go code and the Python that trained it agree bit for bit (TestGoSeesBitForBitWhatTheTrainerSaw). Letters of other alphabets
+that look like Latin ones count as one, invisible characters and combining marks not at all. The head of tier 0 is also
+tier0.onnx, which the relay lists as the ranker spam-words.
+
+Tier 1 is second.onnx: 90 trees over the structure and 16 numbers of a truncated SVD of the n-grams (second.model). It is asked
+about the 5 %% of texts nearest to tier 0's threshold, and its log-odds take the place of tier 0's. Without a usable ONNX runtime
+tier 0 judges alone, and the log says so.
 
 ## Data
 
@@ -201,7 +249,12 @@ thresholds reach. Intervals of AUC and TPR resample whole campaigns, those of ra
 
 The Nostr notes carry neither key nor time. **The stream is simulated**: texts, labels and campaigns are real, keys, times,
 standing in the graph, profiles and the burst's paraphrases come from the seeded generator in simulate.go, whose assumptions
-are written there. Its figures say how the parts work together under those assumptions, not what a relay will see.
+are written there. Its figures say how the parts work together under those assumptions, not what a relay will see. The head and
+its thresholds are from streams of seeds 0 to 2; every figure here is from streams of seeds 200 to 204, each fold judged by a head
+and thresholds that saw none of its campaigns. Seeds 50 to 52 served to choose the numbers of behaviour and measure nothing.
+
+Two heads are fitted: one for relays whose graph knows people, one for relays whose graph knows nobody, where everybody is a
+stranger and most keys are new. The second is asked more before it says "sure".
 
 ## Numbers
 
@@ -216,9 +269,12 @@ const cardFoot = `
 - One corpus of one month: scripts other than Latin and Han have too little to measure, Japanese and Spanish spam is not in it.
 - Machine-written text is learned from 474 flagged replies of one place and time. What stands for people are the posts they answer
   and the complaints about them, which differ in topic and length too: its figures flatter it. It is a soft sign, and no rule can refuse by it.
-- With the other folds' thresholds Han has 4 hits in 99, an upper bound of 10.02 %: the shipped threshold was set on all of them.
-- A relay that knows nobody yet (no graph, no seeds) takes every author for unknown and every key for young.
+- Scripts with fewer than 500 ham notes are asked for twenty times the odds that Latin is: their spam is missed more often, and
+  what little is known of their ham does not decide. With the folds cut otherwise the figures move by a few points: see the table.
+- A relay that knows nobody yet (no graph, no seeds) misses more and is wrong more often: see its rows. Set spam_seeds.
+- Of a text longer than 4 KiB only the two ends are read: what stands between is not seen.
 - A patient spammer who writes each note anew, with aged keys and profiles, is met by the words alone.
-- Readers who copy one text by many unknown keys (a petition) look like a campaign; a quarantine can be undone by appeal.
-- Tier 1 (an ONNX model on the grey zone) has its interface (spam.Second) but no model yet, so grey notes are judged by tier 0 alone.
+- Readers who copy one text by many unknown keys (a petition) look like a campaign. Who wrote it first is not blamed for the copies;
+  the others can appeal.
+- Letters set apart by spaces, and digits in the place of letters, are not put right.
 `

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"math/bits"
 	"slices"
 	"sync"
@@ -25,10 +24,11 @@ const mostReasons = 5
 // probabilities at even odds; AI is a soft sign and no reason to refuse.
 type Verdict struct {
 	Spam, Scam, AI float64
-	Suspect        bool // above the threshold that 1 % of ham exceeded
-	Sure           bool // above the one that 0.1 % exceeded
-	IsScam, IsAI   bool // above theirs (2 %, 1 %)
-	Exempt         bool // behaviour was not looked at
+	Threshold      float64 // of Spam, above which a note is suspect
+	Suspect        bool    // above the threshold that 1 % of ham exceeded
+	Sure           bool    // above the one that 0.1 % exceeded
+	IsScam, IsAI   bool    // above theirs (2 %, 1 %)
+	Exempt         bool    // behaviour was not looked at
 	Script         string
 	reasons        [mostReasons]Reason
 	n              int
@@ -59,38 +59,72 @@ func (v *Verdict) weigh(what string, weight float64) {
 // Classifier judges texts and events. It is safe for concurrent use and
 // allocates nothing once warm.
 type Classifier struct {
-	model *Model
-	head  *Head
-	pool  sync.Pool // *work
+	model   *Model
+	head    *Head
+	vectors *vectors
+	pool    sync.Pool // *work
 }
 
 // work is the memory for one verdict.
 type work struct {
 	text   *text
 	s      [structures]float32
+	vector [vectorSize]float32
 	tokens []uint32
 	sketch sketch
 	pass   passage
 }
 
-// NewClassifier joins a model of texts with a head of behaviour.
-func NewClassifier(model *Model, head *Head) *Classifier {
-	c := &Classifier{model: model, head: head}
+// NewClassifier joins a model of texts with a head of behaviour. Its error is
+// an ErrModel: what tier 1 needs in the program is damaged.
+func NewClassifier(model *Model, head *Head) (*Classifier, error) {
+	v, err := readVectors(shippedVectors)
+	if err != nil {
+		return nil, err
+	}
+	c := &Classifier{model: model, head: head, vectors: v}
 	c.pool.New = func() any { return &work{text: newText(), tokens: make([]uint32, 0, mostTokens)} }
-	return c
+	return c, nil
 }
 
 // Model says which model speaks.
 func (c *Classifier) Model() About { return c.model.about }
 
-// Text judges a text alone, as if its author were unknown.
-func (c *Classifier) Text(s string) (v Verdict) {
+// Text judges a text alone, as if its author were unknown. A nil Second leaves
+// it to tier 0.
+func (c *Classifier) Text(ctx context.Context, s string, second Second) (v Verdict) {
 	w := c.pool.Get().(*work)
-	sc := c.wording(w, s, &v)
-	k := w.text.script()
-	v.Suspect, v.Sure = sc[headSpam] > c.model.cuts.Suspect[k], sc[headSpam] > c.model.cuts.Sure[k]
-	c.pool.Put(w)
+	defer c.pool.Put(w)
+	c.alone(ctx, w, s, second, &v)
 	return v
+}
+
+func (c *Classifier) alone(ctx context.Context, w *work, s string, second Second, v *Verdict) {
+	tier0 := c.wording(w, s, v)[headSpam]
+	text, threshold := c.asked(ctx, w, tier0, second), c.model.cuts.Suspect[latin]
+	if text != tier0 {
+		threshold = c.vectors.Suspect
+	}
+	k := w.text.script()
+	threshold += c.model.cuts.stricter(k)
+	v.Spam, v.Threshold = sigmoid(text), sigmoid(threshold)
+	v.Suspect, v.Sure = text > threshold, text > c.model.cuts.Sure[k]
+}
+
+// Wording is a text as models see it: the sums of its n-grams for spam, scam
+// and machine-written (spam.words), its structure and its vector.
+func (c *Classifier) Wording(s string) []float32 {
+	w := c.pool.Get().(*work)
+	defer c.pool.Put(w)
+	w.text.read(s)
+	w.text.gather()
+	w.text.structure(&w.s)
+	c.vectors.vector(w.text.rows, &w.vector)
+	row := make([]float32, 0, heads+structures+vectorSize)
+	sums := c.model.words(w.text.rows)
+	row = append(row, sums[:]...)
+	row = append(row, w.s[:]...)
+	return append(row, w.vector[:]...)
 }
 
 // wording scores a text and gives the reasons that lie in it.
@@ -126,42 +160,21 @@ type Scene struct {
 	Now    int64
 }
 
-// Event judges an event with its behaviour, and books it in the window.
-func (c *Classifier) Event(ev *nostr.Event, in Scene) Verdict {
-	in.Second = nil
-	v, _ := c.EventContext(context.Background(), ev, in) // nobody is asked, so nothing can fail
-	return v
-}
-
-// EventContext is Event, which asks scene.Second where tier 0 is unsure. Its
-// error is that of Second.
-func (c *Classifier) EventContext(ctx context.Context, ev *nostr.Event, in Scene) (v Verdict, err error) {
-	if in.Exempt || in.Window == nil {
-		v = c.Text(ev.Content)
-		v.Exempt = in.Exempt
-		return v, nil
-	}
+// Event judges an event with its behaviour, and books it in the window. ctx is
+// for scene.Second.
+func (c *Classifier) Event(ctx context.Context, ev *nostr.Event, in Scene) (v Verdict) {
 	w := c.pool.Get().(*work)
 	defer c.pool.Put(w)
-	sc := c.wording(w, ev.Content, &v)
-	text := sc[headSpam]
-	if in.Second != nil && c.grey(text) {
-		second, err := in.Second.Logit(ctx, ev.Content)
-		if err != nil {
-			return v, fmt.Errorf("second opinion on %s: %w", ev.ID, err)
-		}
-		text = (text + second) / 2
+	if in.Exempt || in.Window == nil {
+		c.alone(ctx, w, ev.Content, in.Second, &v)
+		v.Exempt = in.Exempt
+		return v
 	}
+	text := c.asked(ctx, w, c.wording(w, ev.Content, &v)[headSpam], in.Second)
 	c.behave(w, &v, text, arrival{
 		Key: keyOf(ev.PubKey), At: in.Now, Who: in.Who, Meets: in.Meets, Bits: committedWork(ev),
 	}, in.Window)
-	return v, nil
-}
-
-// grey is around the threshold, where about one note in twenty lies.
-func (c *Classifier) grey(text float64) bool {
-	cut := c.model.cuts.Suspect[latin]
-	return text > cut-1.6 && text < cut+1
+	return v
 }
 
 // arrival is how a note comes.
@@ -176,11 +189,11 @@ type arrival struct {
 // behave adds to a verdict on a text what the window knows.
 func (c *Classifier) behave(w *work, v *Verdict, text float64, a arrival, window *Window) manner {
 	m := c.manner(w, text, a, window)
-	z, sure := c.head.sure(&m)
-	v.Spam = sigmoid(z)
-	v.Suspect, v.Sure = sure || z > c.head.Suspect, sure
-	for i := 2; i < behaviourCount; i++ {
-		v.weigh(behaviours[i], c.head.Weights[i]*m[i])
+	z, suspect, sure := c.head.judge(&m, a.Who.Blind)
+	v.Spam, v.Suspect, v.Sure = sigmoid(z), suspect, sure
+	v.Threshold = sigmoid(c.head.line(a.Who.Blind).Suspect)
+	for i, weight := range c.head.line(a.Who.Blind).Weights[2:] {
+		v.weigh(behaviours[i+2], weight*m[i+2])
 	}
 	return m
 }
@@ -190,10 +203,11 @@ func (c *Classifier) manner(w *work, text float64, a arrival, window *Window) ma
 	w.tokens = w.text.tokens(w.tokens)
 	can := sketchOf(w.tokens, &w.sketch)
 	w.pass = passage{
-		key: a.Key, at: a.At, sketch: &w.sketch, can: can, sites: w.text.sites,
+		key: a.Key, at: a.At, sketch: &w.sketch, can: can, sites: w.text.leads,
 		known: a.Who.Trust >= 0.1 || a.Who.Hops >= 0 && a.Who.Hops <= 2, meets: a.Meets,
 	}
 	company := window.pass(&w.pass)
+	text -= c.model.cuts.stricter(w.text.script())
 	return mannerOf(text, &company, a.At, a.Who, a.Bits)
 }
 

@@ -44,11 +44,6 @@ type Persons interface {
 	Proven(ctx context.Context, ev *nostr.Event) (bool, error)
 }
 
-// Second is a slower, better judge of texts, asked only where tier 0 is unsure.
-type Second interface {
-	Logit(ctx context.Context, text string) (float64, error)
-}
-
 // Config of a Gate. Zero fields mean the documented default.
 type Config struct {
 	Rules   []Rule
@@ -111,7 +106,7 @@ func (g *Gate) Reload(rules []Rule, dry bool) {
 func (g *Gate) Rule(ctx context.Context, ev *nostr.Event, from admit.Peer) (admit.Ruling, error) {
 	switch ev.Kind {
 	case nostr.KindProfileMetadata:
-		g.window.learn(keyOf(ev.PubKey), int64(ev.CreatedAt), Past{Profile: true})
+		g.window.introduce(keyOf(ev.PubKey), time.Now().Unix())
 		return admit.Ruling{}, nil
 	case nostr.KindReporting:
 		g.report(ev)
@@ -174,7 +169,7 @@ func Quarantined(labels []admit.Label) bool {
 
 // verdict gathers what is known of an event and judges it.
 func (g *Gate) verdict(ctx context.Context, ev *nostr.Event) (v Verdict, who Standing, err error) {
-	scene := Scene{Window: g.window, Who: Standing{Hops: -1}, Now: time.Now().Unix()}
+	scene := Scene{Window: g.window, Who: Standing{Hops: -1, Blind: true}, Now: time.Now().Unix()}
 	if g.cfg.Crowd != nil {
 		scene.Who = g.cfg.Crowd.Standing(ev.PubKey)
 		scene.Meets = g.strangers(ev)
@@ -192,8 +187,7 @@ func (g *Gate) verdict(ctx context.Context, ev *nostr.Event) (v Verdict, who Sta
 		g.window.learn(key, scene.Now, past)
 	}
 	scene.Second = g.cfg.Second
-	v, err = g.judge.EventContext(ctx, ev, scene)
-	return v, scene.Who, err
+	return g.judge.Event(ctx, ev, scene), scene.Who, nil
 }
 
 // mostMeets is how many p tags are looked at.
@@ -226,7 +220,7 @@ func (g *Gate) report(ev *nostr.Event) {
 	}
 	for _, tag := range ev.Tags {
 		if len(tag) >= 2 && tag[0] == "p" && weight > 0 {
-			g.window.report(keyOf(tag[1]), weight)
+			g.window.report(keyOf(ev.PubKey), keyOf(tag[1]), weight)
 		}
 	}
 }

@@ -115,6 +115,9 @@ func TestPeopleWithinTwoHopsAreNeverRefusedByScore(t *testing.T) {
 		}
 	}
 	g := gate(t, Config{Rules: Rules(Refuse), Crowd: crowdStub{ev.PubKey: {Trust: 0, Hops: 3}}})
+	for i := range 12 {
+		rule(t, g, note(100+i, scamText))
+	}
 	if r := rule(t, g, ev); r.Refusal == nil {
 		t.Error("three hops protect too")
 	}
@@ -191,6 +194,12 @@ func TestReportsWeighByTheTrustOfWhoComplains(t *testing.T) {
 	if report(friend); weight() < .5 {
 		t.Errorf("a friend's report weighs %v", weight())
 	}
+	for range 100 {
+		report(friend)
+	}
+	if weight() > .9 {
+		t.Errorf("one friend's hundred reports weigh %v", weight())
+	}
 }
 
 func TestOnlyCommittedWorkCounts(t *testing.T) {
@@ -227,6 +236,73 @@ func TestRestartKeepsTheCampaign(t *testing.T) {
 	}
 	if r := rule(t, again, note(101, say())); r.Refusal == nil {
 		t.Error("the campaign was forgotten")
+	}
+}
+
+// What an event says of its own time is its author's to choose.
+func TestBackdatedProfileMakesNoKeyOld(t *testing.T) {
+	say := paraphraser(rand.New(rand.NewPCG(2, 1)), burstTemplates[4:5])
+	g := gate(t, Config{Rules: Rules(Refuse), Crowd: crowdStub{}})
+	refused := 0
+	for i := range 60 {
+		ev := note(i, say())
+		rule(t, g, &nostr.Event{Kind: 0, PubKey: ev.PubKey, CreatedAt: nostr.Now() - 400*86400, Content: `{"name":"ann"}`})
+		refused += one(rule(t, g, ev).Refusal != nil)
+	}
+	if refused < 40 {
+		t.Errorf("only %d of 60 were refused", refused)
+	}
+}
+
+// Whoever copies a stranger's note under many keys must not thereby have the
+// stranger's next one refused.
+func TestCopiesDoNotHarmWhoWroteFirst(t *testing.T) {
+	g := gate(t, Config{Rules: Rules(Refuse), Crowd: crowdStub{}})
+	words := "Every Tuesday the harbour choir rehearses songs about herring and weather in the old school; visitors may listen from the gallery"
+	first := note(0, words)
+	rule(t, g, first)
+	copies := 0
+	for i := range 60 {
+		copies += one(rule(t, g, note(1+i, words)).Refusal != nil)
+	}
+	if copies < 40 {
+		t.Fatalf("only %d of 60 copies were refused: this test shows nothing", copies)
+	}
+	again := note(900, words+" again")
+	again.PubKey = first.PubKey
+	if r := rule(t, g, again); r.Refusal != nil || Quarantined(r.Labels) {
+		t.Errorf("who wrote first is turned away: %s", r.Refusal)
+	}
+}
+
+// A flood of notes that are all different must not make the window forget a
+// campaign which goes on.
+func TestFloodDoesNotPushACampaignOut(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 1))
+	say := paraphraser(rng, burstTemplates[4:5])
+	g := gate(t, Config{Rules: Rules(Refuse), Crowd: crowdStub{}})
+	for i := range 40 {
+		rule(t, g, note(i, say()))
+	}
+	words := func() string {
+		var b strings.Builder
+		for range 12 {
+			for range 8 {
+				b.WriteByte(byte('a' + rng.IntN(26)))
+			}
+			b.WriteByte(' ')
+		}
+		return b.String()
+	}
+	for i := range 3 * mostNotes {
+		rule(t, g, note(1000+i, words()))
+	}
+	refused := 0
+	for i := range 20 {
+		refused += one(rule(t, g, note(100_000_000+i, say())).Refusal != nil)
+	}
+	if refused < 18 {
+		t.Errorf("%d of 20 were refused after the flood", refused)
 	}
 }
 

@@ -156,3 +156,60 @@ func fold(r rune) rune {
 }
 
 func alnum(r rune) bool { return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' }
+
+// seenAs is the letter that a lower-case one counts as: those of other alphabets
+// which look like a Latin one are the same to a reader.
+func seenAs(r rune) rune {
+	if r < 0x131 || r > 0x51D {
+		return r
+	}
+	switch r {
+	case 'ɑ', 'α', 'а':
+		return 'a'
+	case 'β', 'в':
+		return 'b'
+	case 'с':
+		return 'c'
+	case 'ԁ':
+		return 'd'
+	case 'ε', 'е':
+		return 'e'
+	case 'ɡ':
+		return 'g'
+	case 'н', 'һ':
+		return 'h'
+	case 'ı', 'ι', 'і':
+		return 'i'
+	case 'ј':
+		return 'j'
+	case 'κ', 'к':
+		return 'k'
+	case 'м':
+		return 'm'
+	case 'η':
+		return 'n'
+	case 'ο', 'о':
+		return 'o'
+	case 'ρ', 'р':
+		return 'p'
+	case 'ԛ':
+		return 'q'
+	case 'г':
+		return 'r'
+	case 'ѕ':
+		return 's'
+	case 'τ', 'т':
+		return 't'
+	case 'υ':
+		return 'u'
+	case 'ν':
+		return 'v'
+	case 'ω', 'ԝ':
+		return 'w'
+	case 'χ', 'х':
+		return 'x'
+	case 'γ', 'у':
+		return 'y'
+	}
+	return r
+}

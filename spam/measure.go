@@ -6,22 +6,39 @@ import (
 	"slices"
 )
 
-// StreamReport is what the simulated stream measured, every fold with a head
-// and thresholds from others.
+// StreamReport is what the simulated streams measured, every fold with a head
+// and thresholds from others, on streams of other seeds than those that the head
+// and its thresholds are from.
 type StreamReport struct {
-	Notes    int      `json:"notes"`
-	Spam     int      `json:"spam"`
-	AUC      float64  `json:"auc"`
-	F1       float64  `json:"f1"`    // at the threshold of the best F1 of the validation part
-	TPR1     float64  `json:"tpr_1"` // on the ROC of all folds together
-	TPR01    float64  `json:"tpr_01"`
-	At1      Rates    `json:"at_1"`
-	At01     Rates    `json:"at_01"`
-	Shipped  Rates    `json:"at_shipped_sure"`
-	Within2  Rates    `json:"within_two_hops"` // FPR only
-	Text     Rates    `json:"text_alone_at_1"`
-	Bursts   []Bursts `json:"bursts"`
-	BestF1At float64  `json:"best_f1_at"`
+	Known  SideReport `json:"known"`
+	Blind  SideReport `json:"blind"`  // on a relay whose graph knows nobody
+	Second SideReport `json:"second"` // the known side when tier 1 is asked
+	Fitted []uint64   `json:"fitted_on_seeds"`
+	Tested []uint64   `json:"tested_on_seeds"`
+}
+
+// SideReport is the report of one line.
+type SideReport struct {
+	Notes   int     `json:"notes"`
+	Spam    int     `json:"spam"`
+	AUC     float64 `json:"auc"`
+	F1      float64 `json:"f1"`    // at the threshold of the best F1 of the validation part
+	TPR1    float64 `json:"tpr_1"` // on the ROC of all folds together
+	TPR01   float64 `json:"tpr_01"`
+	Seeds   []Range `json:"seeds"` // the same for each seed of its own
+	At1     Rates   `json:"at_1"`
+	At01    Rates   `json:"at_01"`
+	Suspect Rates   `json:"at_suspect"` // at the thresholds that are shipped
+	Sure    Rates   `json:"at_sure"`
+	Unknown Rates   `json:"unknown_at_suspect"` // ham by keys that the graph does not reach; FPR only
+	Text    Rates   `json:"text_alone_at_1"`
+}
+
+// Range is what one stream reached.
+type Range struct {
+	F1    float64 `json:"f1"`
+	TPR1  float64 `json:"tpr_1"`
+	TPR01 float64 `json:"tpr_01"`
 }
 
 // Rates are a true and a false positive rate, with the counts they rest on.
@@ -44,11 +61,12 @@ type Bursts struct {
 
 // scored is a note of a stream with its row and, later, its score.
 type scored struct {
-	spam, within bool
-	text         float64
-	row          manner
-	z            float64
-	fold         int
+	spam, within, unknown bool
+	text                  float64
+	row                   manner
+	z                     float64
+	fold                  int
+	seed                  uint64
 }
 
 const (
@@ -82,17 +100,68 @@ func (c *Classifier) Play(stream []Arrival, samples []Sample) []scored {
 		}
 		if window.needsPast(a.Key) {
 			window.learn(a.Key, a.At, a.past)
+			window.report(1, a.Key, a.reports)
 		}
-		out = append(out, scored{spam: a.Spam, within: a.Within2, text: logit, row: c.manner(w, logit, a.arrival, window)})
+		out = append(out, scored{
+			spam: a.Spam, within: a.Within2, unknown: a.Who.Hops < 0, text: logit, row: c.manner(w, logit, a.arrival, window),
+		})
 	}
 	return out
 }
 
+// Seeds of the streams: a head is fitted and its thresholds are set on some,
+// and it is measured on others. Seeds 50 to 52 served to choose the numbers of
+// behaviour, and measure nothing.
+var (
+	fitSeeds  = []uint64{0, 1, 2}
+	testSeeds = []uint64{200, 201, 202, 203, 204}
+)
+
 // Fit learns the behaviour head on seeded streams over the samples, measures
-// it across campaigns and returns the head to ship.
-func (c *Classifier) Fit(samples []Sample, seeds int) *Head {
-	var all []scored
-	for seed := range seeds {
+// it across campaigns on streams of other seeds, and returns the head to ship.
+func (c *Classifier) Fit(samples []Sample) *Head {
+	h := &Head{}
+	h.Known, h.Report.Known = c.side(samples, samples, false)
+	h.Blind, h.Report.Blind = c.side(samples, samples, true)
+	_, h.Report.Second = c.side(samples, withSecond(samples), false)
+	h.Report.Fitted, h.Report.Tested = fitSeeds, testSeeds
+	return h
+}
+
+func (c *Classifier) side(samples, tested []Sample, blind bool) (l Line, r SideReport) {
+	fitting := c.streams(samples, fitSeeds, blind)
+	for i := range 6 { // bursts only ever take part in fitting
+		rows := c.Play(Burst(uint64(1000+i), samples, 150, burstTemplates[:2], blind), samples)
+		for k, row := range rows {
+			if row.fold = fitOnly; row.spam || k%5 == 0 { // few of their ham, which would outweigh that of the streams
+				fitting = append(fitting, row)
+			}
+		}
+	}
+	l = *lineOn(fitting, func(*scored) bool { return true })
+	// thresholds come from scores of lines that did not see the fold
+	held := outOfFold(fitting, func(fold int) bool { return true })
+	l.Suspect = max(cut(held, 0.01), cut(unknown(held), 0.02))
+	l.Sure = max(cut(held, 0.001), cut(unknown(held), 0.002))
+	var burst []scored // ham at the pace of a burst, for the threshold only
+	for seed := range uint64(3) {
+		burst = append(burst, c.Play(Burst(2000+seed, samples, 500, burstTemplates[:2], blind), samples)...)
+	}
+	for i := range burst {
+		burst[i].z = l.logit(&burst[i].row)
+	}
+	most := 0.0002
+	if blind { // there it would keep too much from being sure
+		most = 0.001
+	}
+	l.Sure = max(l.Sure, cut(burst, most))
+	l.Suspect = min(l.Suspect, l.Sure)
+	return l, across(fitting, c.streams(tested, testSeeds, blind), &l)
+}
+
+// streams plays every fold by itself, for each seed.
+func (c *Classifier) streams(samples []Sample, seeds []uint64, blind bool) (all []scored) {
+	for _, seed := range seeds {
 		for fold := range folds {
 			var part []Sample
 			for _, s := range samples {
@@ -100,108 +169,106 @@ func (c *Classifier) Fit(samples []Sample, seeds int) *Head {
 					part = append(part, s)
 				}
 			}
-			rows := c.Play(Stream(uint64(100*seed+fold), part), part)
+			rows := c.Play(Stream(100*seed+uint64(fold), part, blind), part)
 			for i := range rows {
-				rows[i].fold = fold
+				rows[i].fold, rows[i].seed = fold, seed
 			}
 			all = append(all, rows...)
 		}
 	}
-	for seed := range 2 * seeds { // bursts only ever take part in fitting
-		stream := Burst(uint64(1000+seed), samples, 150, burstTemplates[:2])
-		rows := c.Play(stream, samples)
-		for i := range rows {
-			rows[i].fold = fitOnly
-		}
-		all = append(all, rows...)
-	}
-	head := &Head{}
-	head.Report = across(all)
-	whole := headOn(all, func(scored) bool { return true })
-	head.Weights, head.Bias = whole.Weights, whole.Bias
-	// thresholds come from scores of heads that did not see the fold: what
-	// across left in z
-	tested := slices.DeleteFunc(slices.Clone(all), func(s scored) bool { return s.fold == fitOnly })
-	head.Suspect, head.Sure = cut(tested, 0.01), cut(tested, 0.001)
-	held := Burst(2000, samples, 1000, burstTemplates[:2]) // ham at the pace of a burst, to set the threshold only
-	rows := c.Play(held, samples)
-	for i := range rows {
-		rows[i].z = head.logit(&rows[i].row)
-	}
-	head.Sure = max(head.Sure, cut(rows, 0.0005))
-	head.Report.Shipped = Rates{
-		TPR: above(tested, head.Sure), FPR: aboveHam(tested, head.Sure), Positives: head.Report.Spam, Negatives: head.Report.Notes - head.Report.Spam,
-	}
-	return head
+	return all
 }
 
-func headOn(all []scored, use func(scored) bool) *Head {
+func unknown(all []scored) []scored {
+	return slices.DeleteFunc(slices.Clone(all), func(s scored) bool { return !s.unknown })
+}
+
+func lineOn(all []scored, use func(*scored) bool) *Line {
 	var rows []manner
 	var y []float64
-	for _, s := range all {
-		if use(s) {
+	for i := range all {
+		if s := &all[i]; use(s) {
 			rows, y = append(rows, s.row), append(y, b2f(s.spam))
 		}
 	}
-	h := new(Head)
-	h.Weights, h.Bias = fitHead(rows, y, 1)
-	return h
+	l := new(Line)
+	l.Weights, l.Bias = fitHead(rows, y, 1)
+	return l
 }
 
-// across rotates the folds: two to fit, one for thresholds, one to test.
-func across(all []scored) (r StreamReport) {
-	var at1, at01, f1 [3]int // tp, fp, fn
-	var text [2]int
-	within := [2]int{}
-	sumF1 := 0.0
+// outOfFold scores the rows of the folds in use by lines that saw only the
+// others of them.
+func outOfFold(all []scored, use func(fold int) bool) (out []scored) {
 	for fold := range folds {
-		validation := (fold + 1) % folds
-		h := headOn(all, func(s scored) bool { return s.fold != fold && s.fold != validation })
-		var held, tested []scored
-		for i := range all {
-			s := &all[i]
-			if s.fold != fold && s.fold != validation {
-				continue
-			}
-			z := h.logit(&s.row)
-			if s.fold == fold {
-				s.z = z
-				tested = append(tested, *s)
-				continue
-			}
-			v := *s
-			v.z = z
-			held = append(held, v)
+		if !use(fold) {
+			continue
 		}
-		c1, c01, best := cut(held, 0.01), cut(held, 0.001), bestF1(held)
-		sumF1 += best
-		ct := cutOf(held, 0.01, func(s *scored) float64 { return s.text })
-		for i := range tested {
-			s := &tested[i]
-			tally(&at1, s.spam, s.z > c1)
-			tally(&at01, s.spam, s.z > c01)
-			tally(&f1, s.spam, s.z > best)
-			text[one(s.spam)] += one(s.text > ct)
-			if s.within {
-				within[0]++
-				within[1] += one(s.z > c1)
+		l := lineOn(all, func(s *scored) bool { return s.fold != fold && (s.fold == fitOnly || use(s.fold)) })
+		for _, s := range all {
+			if s.fold == fold {
+				s.z = l.logit(&s.row)
+				out = append(out, s)
 			}
 		}
 	}
-	all = slices.DeleteFunc(slices.Clone(all), func(s scored) bool { return s.fold == fitOnly })
+	return out
+}
+
+// across tests every fold by a line fitted on the others, with thresholds from
+// what the others say of one another. shipped is only measured at: its
+// thresholds, on those scores.
+func across(fitting, testing []scored, shipped *Line) (r SideReport) {
+	var at1, at01, f1 [3]int // tp, fp, fn
+	var text [3]int
+	var all []scored
+	for fold := range folds {
+		others := func(f int) bool { return f != fold }
+		held := outOfFold(fitting, others)
+		l := lineOn(fitting, func(s *scored) bool { return s.fold != fold })
+		c1, c01, best := cut(held, 0.01), cut(held, 0.001), bestF1(held)
+		ct := cutOf(held, 0.01, func(s *scored) float64 { return s.text })
+		for _, s := range testing {
+			if s.fold != fold {
+				continue
+			}
+			s.z = l.logit(&s.row)
+			tally(&at1, s.spam, s.z > c1)
+			tally(&at01, s.spam, s.z > c01)
+			tally(&f1, s.spam, s.z > best)
+			tally(&text, s.spam, s.text > ct)
+			all = append(all, s)
+		}
+	}
 	r.Notes = len(all)
 	for i := range all {
 		r.Spam += one(all[i].spam)
 	}
 	ham := r.Notes - r.Spam
-	r.At1, r.At01 = rates(at1, ham), rates(at01, ham)
-	r.F1 = 2 * float64(f1[0]) / float64(2*f1[0]+f1[1]+f1[2])
-	r.BestF1At = sumF1 / folds
-	r.Text = Rates{TPR: float64(text[1]) / float64(r.Spam), FPR: float64(text[0]) / float64(ham), Positives: r.Spam, Negatives: ham}
-	r.Within2 = Rates{FPR: float64(within[1]) / float64(max(1, within[0])), Negatives: within[0]}
-	r.AUC = auc(all)
+	r.At1, r.At01, r.Text = rates(at1, ham), rates(at01, ham), rates(text, ham)
+	r.F1, r.AUC = f1Of(f1), auc(all)
 	r.TPR1, r.TPR01 = above(all, cut(all, 0.01)), above(all, cut(all, 0.001))
+	r.Suspect, r.Sure = at(all, shipped.Suspect), at(all, shipped.Sure)
+	r.Unknown = Rates{FPR: aboveHam(unknown(all), shipped.Suspect)}
+	for _, seed := range testSeeds {
+		one := slices.DeleteFunc(slices.Clone(all), func(s scored) bool { return s.seed != seed })
+		r.Seeds = append(r.Seeds, Range{F1: bestF1Of(one), TPR1: above(one, cut(one, 0.01)), TPR01: above(one, cut(one, 0.001))})
+	}
 	return r
+}
+
+func at(all []scored, threshold float64) Rates {
+	return Rates{TPR: above(all, threshold), FPR: aboveHam(all, threshold)}
+}
+
+func f1Of(t [3]int) float64 { return 2 * float64(t[0]) / float64(max(1, 2*t[0]+t[1]+t[2])) }
+
+func bestF1Of(all []scored) float64 {
+	var t [3]int
+	at := bestF1(all)
+	for i := range all {
+		tally(&t, all[i].spam, all[i].z > at)
+	}
+	return f1Of(t)
 }
 
 func tally(t *[3]int, spam, flagged bool) {
@@ -293,14 +360,14 @@ func auc(all []scored) float64 {
 	return pairs / float64(max(1, spam)) / float64(max(1, ham))
 }
 
-// MeasureBursts plays bursts of 1,000 keys against the head that is shipped.
-func (c *Classifier) MeasureBursts(samples []Sample, seeds, notes int) (out []Bursts) {
+// MeasureBursts plays bursts of fresh keys against the head that is shipped.
+func (c *Classifier) MeasureBursts(samples []Sample, seeds, notes int, blind bool) (out []Bursts) {
 	for seed := range seeds {
-		stream := Burst(uint64(seed), samples, notes, burstTemplates[2:])
+		stream := Burst(uint64(300+seed), samples, notes, burstTemplates[2:], blind)
 		rows := c.Play(stream, samples)
-		b := Bursts{Seed: uint64(seed), Notes: notes}
-		for i, s := range rows {
-			_, flagged := c.head.sure(&s.row)
+		b := Bursts{Seed: uint64(300 + seed), Notes: notes}
+		for i := range rows {
+			_, _, flagged := c.head.judge(&rows[i].row, blind)
 			switch {
 			case stream[i].Burst && stream[i].Seq >= 10:
 				b.After++

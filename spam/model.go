@@ -23,6 +23,8 @@ const (
 	headAI
 )
 
+const modelVersion = 2 // of what is seen in a text
+
 const modelMagic = "AGSPAM1\n"
 
 //go:embed text.model
@@ -56,6 +58,10 @@ type cuts struct {
 	Scam    []float64 `json:"scam"`    // one; 2 %
 	AI      []float64 `json:"ai"`      // one; 1 %
 }
+
+// stricter is by how much more the threshold of a script asks than that of
+// Latin: where few notes were known, more.
+func (c *cuts) stricter(k script) float64 { return c.Suspect[k] - c.Suspect[latin] }
 
 type head struct {
 	Name    string    `json:"name"`
@@ -102,7 +108,7 @@ func readModel(raw []byte) (*Model, error) {
 	if err := json.Unmarshal(body[4:4+size], &file); err != nil {
 		return nil, fmt.Errorf("its header: %w", err)
 	}
-	if file.Version != 1 || file.Bits != tableBits || len(file.Structure) != structures || len(file.Heads) != heads {
+	if file.Version != modelVersion || file.Bits != tableBits || len(file.Structure) != structures || len(file.Heads) != heads {
 		return nil, fmt.Errorf("it is of version %d with %d bits, %d structures and %d heads", file.Version, file.Bits, len(file.Structure), len(file.Heads))
 	}
 	m := &Model{about: file.About, cuts: file.Cuts, table: body[4+size:]}
@@ -146,6 +152,16 @@ func (m *Model) sums(rows []uint32) (spam, scam, ai int64) {
 		ai += int64(int8(w[headAI]))
 	}
 	return spam, scam, ai
+}
+
+// words are the sums by scale and length, what tier 0's head has of the words.
+func (m *Model) words(rows []uint32) (out [heads]float32) {
+	var sums [heads]int64
+	sums[headSpam], sums[headScam], sums[headAI] = m.sums(rows)
+	for k := range out {
+		out[k] = float32(m.heads[k].Scale * float64(sums[k]) / norm(len(rows)))
+	}
+	return out
 }
 
 // judge computes the log-odds. Each step is one float64 operation, in the

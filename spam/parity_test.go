@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -58,8 +59,13 @@ func TestGoSeesBitForBitWhatTheTrainerSaw(t *testing.T) {
 		Structure []float64
 		Script    string
 		Logits    []float64
+		Vector    []float64
 	}
 	m, tx := model(t), newText()
+	v, err := readVectors(shippedVectors)
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := lines[fixture](t, "parity.jsonl.zst")
 	if len(all) < 300 {
 		t.Fatalf("only %d fixtures", len(all))
@@ -87,6 +93,13 @@ func TestGoSeesBitForBitWhatTheTrainerSaw(t *testing.T) {
 				t.Errorf("%.60q: structure %d is %v, the trainer saw %v", raw, i, v, f.Structure[i])
 			}
 		}
+		var vector [vectorSize]float32
+		v.vector(tx.rows, &vector)
+		for i, x := range vector {
+			if float64(x) != f.Vector[i] {
+				t.Errorf("%.60q: number %d of the vector is %v, the trainer saw %v", raw, i, x, f.Vector[i])
+			}
+		}
 		out := m.judge(tx, &s)
 		for i, v := range out {
 			if v != f.Logits[i] {
@@ -97,8 +110,13 @@ func TestGoSeesBitForBitWhatTheTrainerSaw(t *testing.T) {
 }
 
 func TestModelThatIsDamagedIsRefusedWithTheReason(t *testing.T) {
-	if len(shipped) > 8<<20 {
-		t.Fatalf("the model has %d bytes, more than 8 MiB", len(shipped))
+	if size := len(shipped) + len(shippedVectors) + len(secondONNX) + len(tier0ONNX) + len(shippedHead); size > 8_000_000 {
+		t.Fatalf("the models have %d bytes, more than 8 MB", size)
+	}
+	for name, raw := range map[string][]byte{"empty": nil, "cut": shippedVectors[:1<<20], "changed": append(bytes.Clone(shippedVectors), 0), "other": shipped} {
+		if _, err := readVectors(raw); !errors.Is(err, ErrModel) {
+			t.Errorf("tier 1, %s: %v", name, err)
+		}
 	}
 	flipped := bytes.Clone(shipped)
 	flipped[len(flipped)/2] ^= 1

@@ -14,6 +14,19 @@ type Sample struct {
 	Spam     int     `json:"spam"`
 	Campaign string  `json:"campaign"`
 	Logit    float64 `json:"logit"`
+
+	Second *float64 `json:"second"` // the same of tier 1, where it is asked
+}
+
+// withSecond is the samples as tier 0 and 1 judge them together.
+func withSecond(samples []Sample) []Sample {
+	out := slices.Clone(samples)
+	for i := range out {
+		if out[i].Second != nil {
+			out[i].Logit = *out[i].Second
+		}
+	}
+	return out
 }
 
 // Arrival is one note of a simulated stream: a real text, and a made-up key,
@@ -26,7 +39,8 @@ type Arrival struct {
 	Seq     int // of a burst: the how manieth
 	Within2 bool
 	arrival
-	past Past
+	past    Past
+	reports float32 // trust of those who complained of the key before
 }
 
 // person is the made-up author of ham.
@@ -35,14 +49,16 @@ type person struct {
 	who   Standing
 	past  Past
 	index int
+
+	reports float32
 }
 
 const simulated = 1_700_000_000 // when each stream begins, Unix seconds
 
 // crowdOf makes the authors of ham: 45 % within two hops of the operator's
 // seeds, 25 % further out, 30 % unknown to the graph, half of those with a key
-// younger than a day.
-func crowdOf(rng *rand.Rand, n int) []person {
+// younger than a day. On a blind relay all are unknown, and three in five new.
+func crowdOf(rng *rand.Rand, n int, blind bool) []person {
 	all := make([]person, n)
 	for i := range all {
 		p := &all[i]
@@ -59,21 +75,40 @@ func crowdOf(rng *rand.Rand, n int) []person {
 				age = int64(rng.Float64() * 86400)
 			}
 		}
+		if blind {
+			p.who = Standing{Hops: -1, Blind: true}
+		}
 		p.past = Past{First: simulated - age, Profile: rng.Float64() < 0.85, NIP05: rng.Float64() < 0.35}
+		p.reports = complaints(rng, 0.005)
 		if p.who.Hops < 0 {
 			p.past.Profile, p.past.NIP05 = rng.Float64() < 0.6, rng.Float64() < 0.1
+		}
+		if blind && rng.Float64() < 0.6 {
+			p.past.First = 0
 		}
 	}
 	return all
 }
 
+// complaints is the trust of those who have reported a key: of a share of the
+// keys, one or two people of some standing.
+func complaints(rng *rand.Rand, share float64) float32 {
+	if rng.Float64() >= share {
+		return 0
+	}
+	return 0.2 + 0.8*rng.Float32()
+}
+
 // Stream lays the samples out over two days. Ham comes from a crowd with a few
-// busy and many quiet authors; of the campaigns a third come from one key, a
+// busy and many quiet authors; what begins with the same dozen letters four
+// times and more is a program's, which has one key. Of the campaigns a third come from one key, a
 // third from a handful, a third from a fresh key each time, in bursts of minutes
-// or over hours; four in five of their keys are fresh, a third have a profile.
-func Stream(seed uint64, samples []Sample) []Arrival {
+// or over hours; four in five of their keys are fresh, a third have a profile. A
+// blind stream is that of a relay whose graph knows nobody.
+func Stream(seed uint64, samples []Sample, blind bool) []Arrival {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	people := crowdOf(rng, max(10, len(samples)/4))
+	people := crowdOf(rng, max(10, len(samples)/4), blind)
+	programs := programsOf(samples)
 	byCampaign := map[string][]int{}
 	var names []string
 	var out []Arrival
@@ -86,13 +121,49 @@ func Stream(seed uint64, samples []Sample) []Arrival {
 			continue
 		}
 		p := &people[int(float64(len(people))*rng.Float64()*rng.Float64())]
+		if n := programs[opening(s.Text)]; n > 0 {
+			p = &people[n%len(people)]
+		}
 		out = append(out, p.says(rng, i, simulated+rng.Int64N(2*86400)))
 	}
 	for _, name := range names {
-		out = append(out, campaignOf(rng, byCampaign[name])...)
+		out = append(out, campaignOf(rng, byCampaign[name], blind)...)
 	}
 	slices.SortStableFunc(out, func(a, b Arrival) int { return int(a.At - b.At) })
 	return out
+}
+
+// opening is how a text begins, but for digits; nothing for a short one and
+// for a link.
+func opening(text string) string {
+	if strings.HasPrefix(text, "http") {
+		return ""
+	}
+	o := make([]byte, 0, 12)
+	for i := 0; i < len(text) && len(o) < 12; i++ {
+		if text[i] < '0' || text[i] > '9' {
+			o = append(o, text[i])
+		}
+	}
+	if len(o) < 12 {
+		return ""
+	}
+	return string(o)
+}
+
+// programsOf numbers the openings of ham that come four times and more.
+func programsOf(samples []Sample) map[string]int {
+	times, numbers := map[string]int{}, map[string]int{}
+	for _, s := range samples {
+		o := opening(s.Text)
+		if s.Spam == 1 || o == "" {
+			continue
+		}
+		if times[o]++; times[o] == 4 {
+			numbers[o] = 1 + len(numbers)
+		}
+	}
+	return numbers
 }
 
 func (p *person) says(rng *rand.Rand, sample int, at int64) Arrival {
@@ -101,13 +172,13 @@ func (p *person) says(rng *rand.Rand, sample int, at int64) Arrival {
 		meets = 1
 	}
 	return Arrival{
-		Sample: sample, past: p.past, Within2: p.who.Hops >= 0 && p.who.Hops <= 2,
+		Sample: sample, past: p.past, reports: p.reports, Within2: p.who.Hops >= 0 && p.who.Hops <= 2,
 		arrival: arrival{Key: p.key, At: at, Who: p.who, Meets: meets, Bits: 20 * one(rng.Float64() < 0.03)},
 	}
 }
 
 // campaignOf gives one campaign its keys and times.
-func campaignOf(rng *rand.Rand, samples []int) []Arrival {
+func campaignOf(rng *rand.Rand, samples []int, blind bool) []Arrival {
 	keys := len(samples)
 	switch rng.IntN(3) {
 	case 0:
@@ -117,7 +188,7 @@ func campaignOf(rng *rand.Rand, samples []int) []Arrival {
 	}
 	spammers := make([]person, keys)
 	for i := range spammers {
-		spammers[i] = spammer(rng)
+		spammers[i] = spammer(rng, blind)
 	}
 	begin, gap := simulated+rng.Int64N(36*3600), []float64{2, 20, 200}[rng.IntN(3)]
 	meets := one(rng.Float64() < 0.5)
@@ -126,13 +197,13 @@ func campaignOf(rng *rand.Rand, samples []int) []Arrival {
 	for _, s := range samples {
 		at += rng.ExpFloat64() * gap
 		p := spammers[rng.IntN(keys)]
-		out = append(out, Arrival{Sample: s, Spam: true, past: p.past, arrival: arrival{Key: p.key, At: int64(at), Who: p.who, Meets: meets * (1 + rng.IntN(2))}})
+		out = append(out, Arrival{Sample: s, Spam: true, past: p.past, reports: p.reports, arrival: arrival{Key: p.key, At: int64(at), Who: p.who, Meets: meets * (1 + rng.IntN(2))}})
 	}
 	return out
 }
 
-func spammer(rng *rand.Rand) person {
-	p := person{key: rng.Uint64() | 1, who: Standing{Hops: -1}, past: Past{Profile: rng.Float64() < 0.35, NIP05: rng.Float64() < 0.03}}
+func spammer(rng *rand.Rand, blind bool) person {
+	p := person{key: rng.Uint64() | 1, who: Standing{Hops: -1, Blind: blind}, reports: complaints(rng, 0.1), past: Past{Profile: rng.Float64() < 0.35, NIP05: rng.Float64() < 0.03}}
 	if rng.Float64() > 0.8 {
 		p.past.First = simulated - int64(rng.ExpFloat64()*30*86400)
 	}
@@ -142,7 +213,7 @@ func spammer(rng *rand.Rand) person {
 // Burst mixes notes by as many fresh keys, paraphrased by template and synonym,
 // one to twenty into the ham of samples, whose authors repeat themselves where
 // the ham does not suffice.
-func Burst(seed uint64, samples []Sample, notes int, templates []string) []Arrival {
+func Burst(seed uint64, samples []Sample, notes int, templates []string, blind bool) []Arrival {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	var ham []int
 	for i, s := range samples {
@@ -150,10 +221,14 @@ func Burst(seed uint64, samples []Sample, notes int, templates []string) []Arriv
 			ham = append(ham, i)
 		}
 	}
-	people := crowdOf(rng, max(10, len(ham)/2))
+	people := crowdOf(rng, max(10, len(ham)/2), blind)
 	author := make([]int, len(ham))
+	programs := programsOf(samples)
 	for i := range author {
 		author[i] = int(float64(len(people)) * rng.Float64() * rng.Float64())
+		if n := programs[opening(samples[ham[i]].Text)]; n > 0 {
+			author[i] = n % len(people)
+		}
 	}
 	say := paraphraser(rng, templates)
 	var out []Arrival
@@ -161,8 +236,8 @@ func Burst(seed uint64, samples []Sample, notes int, templates []string) []Arriv
 	for i := range notes * 21 {
 		at += rng.ExpFloat64() * 0.5
 		if i%21 == 20 {
-			p := spammer(rng)
-			p.past.First = 0
+			p := spammer(rng, blind)
+			p.past.First, p.reports = 0, 0
 			out = append(out, Arrival{Sample: -1, Text: say(), Spam: true, Burst: true, Seq: i / 21, past: p.past,
 				arrival: arrival{Key: p.key, At: int64(at), Who: p.who, Meets: rng.IntN(2)}})
 			continue

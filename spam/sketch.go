@@ -19,7 +19,7 @@ type sketch [slots]uint16
 // and stand everywhere.
 func (t *text) tokens(to []uint32) []uint32 {
 	to = to[:0]
-	for _, site := range t.sites {
+	for _, site := range t.leads {
 		to = append(to, finish(site), finish(site^0xA5A5A5A5)) // a site weighs two words
 	}
 	var w word

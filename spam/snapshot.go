@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-const snapshotMagic = "AGSPAMW1"
+const snapshotMagic = "AGSPAMW2"
 
 // ErrSnapshot says that a snapshot cannot be used: the window begins empty.
 var ErrSnapshot = errors.New("the spam window's snapshot cannot be used")

@@ -35,6 +35,7 @@ type text struct {
 	out   []rune // symbols
 	n     counts
 	sites []uint32 // hashes of the sites linked
+	leads []uint32 // those of them that are more than the place of a picture
 	words []uint32 // hashes of the words
 	long  int      // words of 13 letters and more
 	mixed int      // words of Latin, Greek and Cyrillic letters together
@@ -48,14 +49,15 @@ type text struct {
 func newText() *text {
 	const most = headBytes + tailBytes
 	return &text{
-		runes: make([]rune, 0, most), out: make([]rune, 0, 2*most), sites: make([]uint32, 0, mostSites),
+		runes: make([]rune, 0, most), out: make([]rune, 0, 2*most), sites: make([]uint32, 0, mostSites), leads: make([]uint32, 0, mostSites),
 		words: make([]uint32, 0, 2*most), rows: make([]uint32, 0, 10*most),
 	}
 }
 
 // read takes a text apart.
 func (t *text) read(s string) {
-	t.runes, t.out, t.sites, t.words = t.runes[:0], append(t.out[:0], ' '), t.sites[:0], t.words[:0]
+	t.runes, t.out, t.words = t.runes[:0], append(t.out[:0], ' '), t.words[:0]
+	t.sites, t.leads = t.sites[:0], t.leads[:0]
 	t.n, t.per, t.long, t.mixed, t.run = counts{}, [scripts]int{}, 0, 0, 0
 	t.decode(s)
 	t.normalise()
@@ -295,70 +297,16 @@ func (t *text) domainEnds(dot int) bool {
 	return false
 }
 
-// link reads a URL from its host on.
-func (t *text) link(host int) int {
-	s, end := t.runes, host
-	for end < len(s) && s[end] >= 0x21 && s[end] <= 0x7E && s[end] != '"' && s[end] != '<' && s[end] != '>' && s[end] != '`' {
-		end++
-	}
-	stop, h := host, uint32(0)
-	t.put(symLink)
-	for ; stop < end && s[stop] != '/' && s[stop] != '?' && s[stop] != '#'; stop++ {
-		r := lower(s[stop])
-		h = step(h, r)
-		if r >= '0' && r <= '9' {
-			r = '0'
-		}
-		t.put(r)
-	}
-	t.n.links++
-	t.site(h)
-	if stop < end-1 {
-		sym := rune(symPath)
-		if t.picture(stop, end) {
-			t.n.media++
-			sym = symMedia
-		}
-		t.put(sym)
-	}
-	t.put(' ')
-	return end
-}
-
-func (t *text) site(h uint32) {
-	for _, known := range t.sites {
-		if known == h {
-			return
-		}
-	}
-	if len(t.sites) < mostSites {
-		t.sites = append(t.sites, h)
-	}
-}
-
-// picture says whether the path in a..b, without its query, ends like a
-// picture, film or sound.
-func (t *text) picture(a, b int) bool {
-	q := a
-	for q < b && t.runes[q] != '?' && t.runes[q] != '#' {
-		q++
-	}
-	for _, ext := range mediaEnds {
-		if k := q - len(ext) - 1; k >= a && t.runes[k] == '.' && t.starts(k+1, ext) {
-			return true
-		}
-	}
-	return false
-}
-
 // split hashes the words: letters and digits that stand together; each letter
 // of Han and Kana and each symbol is a word.
 func (t *text) split() {
 	var w word
 	w.reset()
-	for _, r := range t.out {
+	for i, r := range t.out {
 		sc := scriptOf(r)
 		t.per[sc]++
+		r = seenAs(r)
+		t.out[i] = r
 		switch {
 		case r >= 0x2190 && (sc == none || sc == kana || sc == han):
 			t.close(&w)

@@ -10,6 +10,7 @@ const (
 	mostCampaigns = 1 << 13 // campaigns
 	mostKeys      = 1 << 16 // keys
 	mostSiteRows  = 1 << 13 // sites
+	mostReports   = 1 << 15 // who complained of whom
 	bandRows      = 1 << 13 // rows of each of the bands, two notes a row
 	ways          = 4       // places one key or site may stand in
 )
@@ -29,9 +30,11 @@ type heldNote struct {
 
 // campaign is a set of near-duplicates.
 type campaign struct {
-	Strangers, Known crowd // distinct keys
-	First, Last      int64 // seconds
+	Strangers, Known crowd  // distinct keys
+	Founder          uint64 // the key that wrote it first: copies by others are not its doing
+	First, Last      int64  // seconds
 	Notes            uint32
+	Newest           uint32  // the note of it that came last: number plus one
 	Round            uint32  // grows when the place is used anew
 	Rate             float32 // notes in the last ten minutes, decaying
 }
@@ -64,6 +67,8 @@ type memory struct {
 	Keys      [mostKeys]heldKey
 	Sites     [mostSiteRows]heldSite
 	Bands     [bands * bandRows * 2]uint32 // number of a note plus one
+	Kept      [mostNotes / 64]uint64       // bits: notes that others make room for
+	Reports   [mostReports]uint64          // hashes of who complained of whom: each counts once
 	NextNote  uint32
 	NextGroup uint32
 }
@@ -109,6 +114,9 @@ func (w *Window) pass(p *passage) (c company) {
 	if p.can {
 		g := w.join(p)
 		c.strangers, c.known, c.notes, c.rate = g.Strangers.count(), g.Known.count(), int(g.Notes), g.Rate
+		if g.Founder == p.key {
+			c.strangers, c.known, c.rate = min(c.strangers, 1), 0, min(c.rate, k.Rate)
+		}
 	}
 	for _, site := range p.sites {
 		if s := w.visit(site, p); c.siteStrangers <= s.Strangers.count() {
@@ -140,14 +148,28 @@ func (w *Window) join(p *passage) *campaign {
 		}
 	}
 	at := w.begin(best, p)
-	w.hold(at, p)
 	g := &m.Campaigns[at]
+	before := g.Newest
+	w.hold(at, p)
 	g.Rate = decayed(g.Rate, p.at-g.Last) + 1
 	g.Last = max(g.Last, p.at)
 	g.Notes++
 	p.count(&g.Strangers, &g.Known)
+	if g.Strangers.count() >= large {
+		if before != 0 {
+			m.keep(before-1, false)
+		}
+		m.keep(g.Newest-1, true)
+	}
 	return g
 }
+
+// spared is how many places in a row are passed over for what is worth keeping.
+// Whoever would push a campaign out must make others as large.
+const spared = 8
+
+// large campaigns are kept before others while they last.
+const large = 4 // strangers
 
 // begin returns the campaign of the note best, or a new one when there is
 // none.
@@ -157,8 +179,14 @@ func (w *Window) begin(best uint32, p *passage) uint32 {
 		return m.Notes[best-1].Campaign
 	}
 	at := m.NextGroup
+	for k := range uint32(spared) {
+		if g := &m.Campaigns[(m.NextGroup+k)%mostCampaigns]; p.at-g.Last > horizon || g.Strangers.count() < large {
+			at = (m.NextGroup + k) % mostCampaigns
+			break
+		}
+	}
 	m.NextGroup = (at + 1) % mostCampaigns
-	m.Campaigns[at] = campaign{First: p.at, Last: p.at, Round: m.Campaigns[at].Round + 1}
+	m.Campaigns[at] = campaign{Founder: p.key, First: p.at, Last: p.at, Round: m.Campaigns[at].Round + 1}
 	return at
 }
 
@@ -166,13 +194,42 @@ func (w *Window) begin(best uint32, p *passage) uint32 {
 func (w *Window) hold(group uint32, p *passage) {
 	m := w.mem
 	at := m.NextNote
+	for k := range uint32(spared) {
+		if next := (m.NextNote + k) % mostNotes; !m.kept(next) || w.stale(next, p.at) {
+			at = next
+			break
+		}
+	}
+	m.keep(at, false)
 	m.NextNote = (at + 1) % mostNotes
 	m.Notes[at] = heldNote{Sketch: *p.sketch, Campaign: group, Round: m.Campaigns[group].Round}
+	m.Campaigns[group].Newest = at + 1
 	for k := range bands {
 		row := (uint32(k)*bandRows + p.sketch.band(k)%bandRows) * 2
-		m.Bands[row+1] = m.Bands[row]
+		if old := m.Bands[row+1]; old == 0 || !m.kept(old-1) || m.Bands[row] == 0 || m.kept(m.Bands[row]-1) {
+			m.Bands[row+1] = m.Bands[row]
+		}
 		m.Bands[row] = at + 1
 	}
+}
+
+// kept notes are the newest of large campaigns, which would be forgotten with
+// them.
+func (m *memory) kept(note uint32) bool { return m.Kept[note/64]&(1<<(note%64)) != 0 }
+
+func (m *memory) keep(note uint32, yes bool) {
+	if yes {
+		m.Kept[note/64] |= 1 << (note % 64)
+		return
+	}
+	m.Kept[note/64] &^= 1 << (note % 64)
+}
+
+// stale says that the campaign of a note has ended.
+func (w *Window) stale(note uint32, now int64) bool {
+	n := &w.mem.Notes[note]
+	g := &w.mem.Campaigns[n.Campaign]
+	return g.Round != n.Round || now-g.Last > horizon
 }
 
 func (w *Window) visit(site uint32, p *passage) *heldSite {
@@ -273,6 +330,18 @@ func (w *Window) needsPast(key uint64) bool {
 	return k.Key != key || !k.Asked
 }
 
+// introduce books that a key has a profile. What the log knows of it is asked
+// when it writes.
+func (w *Window) introduce(key uint64, at int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := w.place(key)
+	if k.Key != key {
+		*k = heldKey{Key: key, First: at, Last: at}
+	}
+	k.Profile = true
+}
+
 // learn books what the log knows of a key.
 func (w *Window) learn(key uint64, at int64, past Past) {
 	w.mu.Lock()
@@ -288,11 +357,15 @@ func (w *Window) learn(key uint64, at int64, past Past) {
 	k.Profile, k.NIP05 = k.Profile || past.Profile, k.NIP05 || past.NIP05
 }
 
-// report books a complaint about a key; weight is the trust of who complains.
-func (w *Window) report(key uint64, weight float32) {
+// report books a complaint of one key about another; weight is the trust of
+// who complains. A second complaint of the same about the same says nothing new.
+func (w *Window) report(by, key uint64, weight float32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if k := w.place(key); k.Key == key {
+	mark := (by*0x9E3779B97F4A7C15 ^ key) * 0xBF58476D1CE4E5B9
+	place := &w.mem.Reports[mark>>40%mostReports]
+	if k := w.place(key); k.Key == key && *place != mark {
+		*place = mark
 		k.Reports = min(k.Reports+weight, 100)
 	}
 }

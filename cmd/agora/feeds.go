@@ -21,6 +21,7 @@ import (
 	"agora/relay/peer"
 	"agora/relay/search"
 	"agora/relay/wire"
+	"agora/spam"
 
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -53,6 +54,7 @@ func (s *server) openFeeds(c *core) (_ *feedsPart, err error) {
 			return nil, err
 		}
 	}
+	p.models[ranker.Sum(spam.Tier0ONNX())] = spam.Tier0ONNX()
 	if err := p.models.addNamed(c.cfg.Models); err != nil {
 		return nil, usage(err)
 	}
@@ -110,9 +112,13 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 	if err != nil {
 		return err
 	}
+	wording, err := spamWording()
+	if err != nil {
+		p.core.log.Warn("the feed "+spamSlug+" has nothing to go by", "err", err)
+	}
 	p.feeds, err = feeds.New(feeds.Config{
 		Events: p.events, Graph: socialGraph{known}, Tally: p.tally, Listings: stall{p.market}, Scorer: p.shelf,
-		Signals: spamSignals{p.core.store}, Encode: builtin.NewEncoder().Vector,
+		Signals: spamSignals{p.core.store}, Encode: builtin.NewEncoder().Vector, Wording: wording,
 		Metrics: p.core.metrics, Logger: p.core.log,
 	})
 	return err

@@ -102,7 +102,7 @@ func (p *feedsPart) went(ctx context.Context, r *store.Removal) {
 // listBuiltin publishes the manifests of the rankers that come with the
 // program, where they say something new.
 func (p *feedsPart) listBuiltin(ctx context.Context) error {
-	for _, r := range builtin.Rankers() {
+	for _, r := range append(builtin.Rankers(), spamRanker()) {
 		m, err := p.manifest(r)
 		if err != nil {
 			return fmt.Errorf("list %s: %w", r.Slug, err)

@@ -14,6 +14,7 @@ import (
 
 	"agora/feeds"
 	"agora/personhood"
+	"agora/ranker"
 	catalogue "agora/ranker/feature"
 	"agora/relay"
 	"agora/relay/admit"
@@ -39,30 +40,12 @@ type spamPart struct {
 	gate    *spam.Gate
 	judge   *spam.Classifier
 	window  *spam.Window
+	past    *spamLog
+	second  *secondOpinion // nil: models cannot run
 	plugins []*spam.Plugin
 	labels  chan *nostr.Event // to be published; 256; when full: dropped and counted, the label beside the event stays
 	told    *prometheus.CounterVec
 	dropped prometheus.Counter
-}
-
-// spamModel is the judge out of the embedded model, or the operator's.
-func spamModel(file string) (*spam.Classifier, error) {
-	model, err := spam.Shipped()
-	if file != "" {
-		raw, readErr := os.ReadFile(file)
-		if readErr != nil {
-			return nil, fmt.Errorf("%w: %w", spam.ErrModel, readErr)
-		}
-		model, err = spam.ReadModel(raw)
-	}
-	if err != nil {
-		return nil, err
-	}
-	head, err := spam.ShippedHead()
-	if err != nil {
-		return nil, err
-	}
-	return spam.NewClassifier(model, head), nil
 }
 
 // openSpam builds the part; nil without an error means that the relay runs
@@ -96,7 +79,16 @@ func (s *server) openSpam(c *core) (*spamPart, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: spamLog{c.store}, Persons: c.people, Outcome: p.outcome}
+	if p.past, err = openSpamLog(c.store, time.Now().Unix()); err != nil {
+		return nil, err
+	}
+	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: p.past, Persons: c.people, Outcome: p.outcome}
+	if p.second, err = p.openSecond(); err != nil {
+		return nil, err
+	}
+	if p.second != nil {
+		settings.Second = p.second
+	}
 	if s.parts.graph != nil {
 		settings.Crowd = newSpamCrowd(s.parts.graph, c.cfg)
 	}
@@ -105,6 +97,23 @@ func (s *server) openSpam(c *core) (*spamPart, error) {
 	}
 	c.metrics.MustRegister(p.told, p.dropped)
 	return p, nil
+}
+
+// openSecond is tier 1, or nobody where models cannot run: then tier 0 judges
+// alone, and the log says so.
+func (p *spamPart) openSecond() (*secondOpinion, error) {
+	second, err := openSecond(context.Background(), p.core.cfg)
+	switch {
+	case errors.Is(err, ranker.ErrNoRuntime):
+		p.core.log.Warn("the spam classifier runs without tier 1", "err", err)
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("spam tier 1: %w", err)
+	}
+	second.asked = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "agora_spam_second_total", Help: "Notes that tier 1 was asked about, by how that ended."}, []string{"result"})
+	p.core.metrics.MustRegister(second.asked)
+	return second, nil
 }
 
 func (p *spamPart) sayLost(err error) {
@@ -195,8 +204,9 @@ func (p *spamPart) Run(ctx context.Context) error {
 	if p.gate != nil {
 		g.Go(func() error { p.publish(ctx); return nil })
 		g.Go(func() error { return p.save(ctx) })
+		g.Go(func() error { return p.past.run(ctx) })
 	}
-	return g.Wait()
+	return errors.Join(g.Wait(), p.second.Close()) // who is still judged is judged by tier 0 alone
 }
 
 func (p *spamPart) publish(ctx context.Context) {
@@ -245,20 +255,6 @@ func (p *spamPart) reload(cfg Config) {
 	p.gate.Reload(rules, cfg.SpamDryRun)
 }
 
-// spamLog tells spam of the past of keys; it is its Log.
-type spamLog struct{ store *store.Store }
-
-func (l spamLog) Past(ctx context.Context, pubkey string) (past spam.Past, err error) {
-	for rec, err := range l.store.Query(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: []int{0}, Limit: 1}) {
-		if err != nil {
-			return past, err
-		}
-		past.First, past.Profile = rec.CreatedAt(), true
-		past.NIP05 = strings.Contains(string(rec.JSON), `nip05`)
-	}
-	return past, nil
-}
-
 // spamCrowd tells spam of the operator's web of trust; it is its Crowd.
 type spamCrowd struct {
 	graph *graph.Graph
@@ -274,13 +270,17 @@ const (
 	standingAge   = 5 * time.Minute
 )
 
+// spamSeeds are the keys that the web of trust begins with.
+func spamSeeds(cfg Config) []string {
+	if len(cfg.SpamSeeds) > 0 {
+		return cfg.SpamSeeds
+	}
+	return cfg.Admins
+}
+
 func newSpamCrowd(g *graph.Graph, cfg Config) *spamCrowd {
 	c := &spamCrowd{graph: g, held: map[string]spam.Standing{}}
-	seeds := cfg.SpamSeeds
-	if len(seeds) == 0 {
-		seeds = cfg.Admins
-	}
-	for _, text := range seeds {
+	for _, text := range spamSeeds(cfg) {
 		if key, err := parsePubKey(text); err == nil { // validate has read them before
 			c.seeds = append(c.seeds, key)
 		}
@@ -301,7 +301,12 @@ func (c *spamCrowd) Standing(author string) spam.Standing {
 		return s
 	}
 	s = spam.Standing{Trust: c.graph.From("").Trust(author), Hops: -1}
+	s.Blind = s.Trust < 0.05 // unless a seed follows anybody
 	for _, seed := range c.seeds {
+		for range c.graph.Follows(seed) {
+			s.Blind = false
+			break
+		}
 		if h := c.graph.Hops(seed, author); h >= 0 && (s.Hops < 0 || h < s.Hops) {
 			s.Hops = h
 		}

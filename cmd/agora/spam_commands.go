@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"agora/ranker"
 	"agora/relay/store"
 	"agora/spam"
 
@@ -34,19 +35,21 @@ func spamCommand() *cli.Command {
 		Commands: []*cli.Command{
 			sub("score", "judge JSON lines", "[FILE]", "A line is {\"text\":…} or a whole event; a line of answer is\n"+
 				"{\"spam\":p,\"scam\":p,\"ai\":p,\"reasons\":[…]}. Events of one input are judged with their behaviour\n"+
-				"by their created_at, texts alone.\n\nExample:\n  echo '{\"text\":\"gm\"}' | agora spam score", runSpamScore, model),
+				"by their created_at, texts alone. A line that is neither is answered {\"line\":n,\"error\":…}.\n\nExample:\n  echo '{\"text\":\"gm\"}' | agora spam score", runSpamScore, append([]cli.Flag{model}, configFlags("onnxruntime")...)...),
 			sub("explain", "say why a stored note is, or is not, held for spam", "ID", "Example:\n  agora spam explain 4376…",
 				runSpamExplain, append([]cli.Flag{model}, data...)...),
 			sub("replay", "judge the stored log again, oldest first, and say what the policy would do", "",
 				"Nothing is changed. Example:\n  agora spam replay --spam-mode quarantine",
 				runSpamReplay, append([]cli.Flag{model, &cli.IntFlag{Name: "most", Value: 100_000, Usage: "newest `NOTES` that are judged"}},
-					configFlags("data", "spam_mode", "spam_rules")...)...),
+					configFlags("data", "onnxruntime", "spam_mode", "spam_rules")...)...),
 			sub("train", "fit the behaviour head on the simulated stream", "", "Writes spam/behaviour.json; spam/train/train.sh runs it after the text part.",
 				runSpamTrain, samples, &cli.StringFlag{Name: "out", Value: "spam/behaviour.json", Usage: "`FILE` to write"}),
 			sub("eval", "measure the classifier; the table of spam/MODEL.md", "", "Example:\n  agora spam eval --markdown spam/MODEL.md",
 				runSpamEval, samples, &cli.StringFlag{Name: "markdown", Usage: "write the model card to `FILE`"}),
-			sub("feedback", "write reports (NIP-56) and labels (NIP-32) as rows to train on", "", "One JSON line each: text, label, source (the kind), by, weight of one.\n\n"+
-				"Example:\n  agora spam feedback > spam/testdata/feedback.jsonl", runSpamFeedback, data...),
+			sub("feedback", "write reports (NIP-56) and labels (NIP-32) as rows to train on", "", "One JSON line each: text, label, source, by, weight, id. The word of spam_seeds (or admins) weighs 1, of those they follow\n"+
+				"a half, of those these follow a quarter; others are left out: anybody can make keys and have them complain.\n\n"+
+				"Example:\n  agora spam feedback > spam/testdata/feedback.jsonl", runSpamFeedback,
+				append([]cli.Flag{&cli.BoolFlag{Name: "all", Usage: "with the rows of those whose word does not count"}}, configFlags("data", "spam_seeds", "admins")...)...),
 			sub("appeals", "list what authors object to", "", "Kind 1985 in the namespace "+spam.Appeals+", by the author of the note it names.", runSpamAppeals, data...),
 		},
 	}
@@ -62,7 +65,7 @@ func noSpamCommand(_ context.Context, cmd *cli.Command) error {
 // longestLine is the longest line of input, in bytes.
 const longestLine = 4 << 20
 
-func runSpamScore(_ context.Context, cmd *cli.Command) error {
+func runSpamScore(ctx context.Context, cmd *cli.Command) error {
 	judge, err := spamModel(cmd.String("model"))
 	if err != nil {
 		return err
@@ -79,16 +82,38 @@ func runSpamScore(_ context.Context, cmd *cli.Command) error {
 		defer file.Close()
 		in = file
 	}
-	bad, err := scoreLines(judge, in, cmd.Root().Writer)
+	second, done, err := anySecond(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	bad, err := scoreLines(ctx, judge, second, in, cmd.Root().Writer)
 	if bad > 0 {
 		fmt.Fprintf(cmd.Root().ErrWriter, "%d lines could not be judged: each has its error in its place\n", bad)
 	}
-	return err
+	return errors.Join(err, done())
+}
+
+// anySecond is tier 1 where models can run; where not, it says so. done gives
+// it back.
+func anySecond(ctx context.Context, cmd *cli.Command) (by spam.Second, done func() error, err error) {
+	cfg, err := loadConfig(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	second, err := openSecond(ctx, cfg)
+	if errors.Is(err, ranker.ErrNoRuntime) {
+		fmt.Fprintf(cmd.Root().ErrWriter, "without tier 1: %v\n", err)
+		return nil, func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return second, second.Close, nil
 }
 
 // scoreLines answers each line in its order, one line for one: a line that
 // cannot be judged gets {"error":…} and holds up no other.
-func scoreLines(judge *spam.Classifier, in io.Reader, to io.Writer) (bad int, err error) {
+func scoreLines(ctx context.Context, judge *spam.Classifier, second spam.Second, in io.Reader, to io.Writer) (bad int, err error) {
 	lines := bufio.NewReaderSize(in, 64<<10)
 	out := bufio.NewWriter(to)
 	encode := json.NewEncoder(out)
@@ -104,7 +129,7 @@ func scoreLines(judge *spam.Classifier, in io.Reader, to io.Writer) (bad int, er
 		}
 		var answer any
 		if err == nil {
-			answer, err = scoreLine(judge, window, line)
+			answer, err = scoreLine(ctx, judge, second, window, line)
 		}
 		if err != nil {
 			bad++
@@ -144,7 +169,7 @@ func boundedLine(r *bufio.Reader) (line []byte, err error) {
 	}
 }
 
-func scoreLine(judge *spam.Classifier, window *spam.Window, line []byte) (spamAnswer, error) {
+func scoreLine(ctx context.Context, judge *spam.Classifier, second spam.Second, window *spam.Window, line []byte) (spamAnswer, error) {
 	var text struct {
 		Text *string `json:"text"`
 	}
@@ -152,14 +177,14 @@ func scoreLine(judge *spam.Classifier, window *spam.Window, line []byte) (spamAn
 		return spamAnswer{}, fmt.Errorf(`want {"text":…} or an event: %w`, err)
 	}
 	if text.Text != nil {
-		v := judge.Text(*text.Text)
+		v := judge.Text(ctx, *text.Text, second)
 		return answerOf("", &v), nil
 	}
 	var ev nostr.Event
 	if err := ev.UnmarshalJSON(line); err != nil || ev.PubKey == "" {
 		return spamAnswer{}, errors.New(`want {"text":…} or an event`)
 	}
-	v := judge.Event(&ev, spam.Scene{Window: window, Who: spam.Standing{Hops: -1}, Now: int64(ev.CreatedAt)})
+	v := judge.Event(ctx, &ev, spam.Scene{Window: window, Second: second, Who: spam.Standing{Hops: -1, Blind: true}, Now: int64(ev.CreatedAt)})
 	return answerOf(ev.ID, &v), nil
 }
 
@@ -233,6 +258,10 @@ func runSpamReplay(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	defer func() { _ = held.Close() }() // it was only read
+	second, done, err := anySecond(ctx, cmd)
+	if err != nil {
+		return err
+	}
 	var notes []*nostr.Event
 	for rec, err := range held.Query(ctx, nostr.Filter{Kinds: []int{1, 42, 1111, 1311, 30023}, Limit: cmd.Int("most")}) {
 		if err != nil {
@@ -244,17 +273,17 @@ func runSpamReplay(ctx context.Context, cmd *cli.Command) error {
 		}
 		notes = append(notes, ev)
 	}
-	return replay(judge, rules, notes, cmd.Root().Writer)
+	return errors.Join(replay(ctx, judge, second, rules, notes, cmd.Root().Writer), done())
 }
 
 // replay judges notes that come newest first, oldest first.
-func replay(judge *spam.Classifier, rules []spam.Rule, notes []*nostr.Event, w io.Writer) error {
+func replay(ctx context.Context, judge *spam.Classifier, second spam.Second, rules []spam.Rule, notes []*nostr.Event, w io.Writer) error {
 	window, counts := spam.NewWindow(), map[string]int{}
 	out := bufio.NewWriter(w)
 	encode := json.NewEncoder(out)
 	for i := len(notes) - 1; i >= 0; i-- {
 		ev, who := notes[i], spam.Standing{Hops: -1}
-		v := judge.Event(ev, spam.Scene{Window: window, Who: who, Now: int64(ev.CreatedAt)})
+		v := judge.Event(ctx, ev, spam.Scene{Window: window, Second: second, Who: who, Now: int64(ev.CreatedAt)})
 		action := spam.Decide(rules, ev.Kind, who, &v)
 		counts[action.String()]++
 		if action < spam.Measure {
@@ -307,7 +336,11 @@ func runSpamTrain(_ context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	head := spam.NewClassifier(model, &spam.Head{}).Fit(samples, 3)
+	judge, err := spam.NewClassifier(model, &spam.Head{})
+	if err != nil {
+		return err
+	}
+	head := judge.Fit(samples)
 	raw, err := json.MarshalIndent(head, "", " ")
 	if err != nil {
 		return err
@@ -315,7 +348,7 @@ func runSpamTrain(_ context.Context, cmd *cli.Command) error {
 	if err := os.WriteFile(cmd.String("out"), append(raw, '\n'), 0o644); err != nil { //nolint:gosec // a source file
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.Root().Writer, "wrote %s: F1 %.3f, TPR %.3f at 1 %% FPR, %.3f at 0.1 %%\n", cmd.String("out"), head.Report.F1, head.Report.TPR1, head.Report.TPR01)
+	_, err = fmt.Fprintf(cmd.Root().Writer, "wrote %s\nknown: %s\nblind: %s\n", cmd.String("out"), head.Report.Known.String(), head.Report.Blind.String())
 	return err
 }
 

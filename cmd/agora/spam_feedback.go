@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 
 	"agora/relay/store"
@@ -15,14 +16,47 @@ import (
 
 // feedbackRow is one report or label as a row to train on.
 type feedbackRow struct {
-	Text   string `json:"text"`
-	Label  string `json:"label"`  // spam or ham
-	Source string `json:"source"` // nip56 or nip32
-	By     string `json:"by"`
-	ID     string `json:"id"` // of the note; rows of one note belong together
+	Text   string  `json:"text"`
+	Label  string  `json:"label"`  // spam or ham
+	Source string  `json:"source"` // nip56 or nip32
+	By     string  `json:"by"`
+	Weight float64 `json:"weight"` // what the word of By counts: 1 a seed's, a half and a quarter one and two hops out, 0 a stranger's
+	ID     string  `json:"id"`     // of the note; rows of one note belong together
 }
 
-func withLog(cmd *cli.Command, work func(*store.Store) error) error {
+// weightOf is what the word of each key counts. Anybody can make keys and have
+// them complain, so only those count whom the operator's seeds lead to.
+type weightOf map[string]float64
+
+// wordsOf reads two hops of follow lists out of the log.
+func wordsOf(ctx context.Context, held *store.Store, cfg Config) (weightOf, error) {
+	out, edge := weightOf{}, []string{}
+	for _, text := range spamSeeds(cfg) {
+		if key, err := parsePubKey(text); err == nil { // validate has read them before
+			out[key], edge = 1, append(edge, key)
+		}
+	}
+	for _, weight := range []float64{0.5, 0.25} {
+		var next []string
+		for _, key := range edge {
+			for rec, err := range held.Query(ctx, nostr.Filter{Authors: []string{key}, Kinds: []int{nostr.KindFollowList}, Limit: 1}) {
+				if err != nil {
+					return nil, err
+				}
+				for name, value := range rec.Tags {
+					if _, known := out[string(value)]; string(name) == "p" && len(value) == 64 && !known {
+						out[string(value)] = weight
+						next = append(next, string(value))
+					}
+				}
+			}
+		}
+		edge = next
+	}
+	return out, nil
+}
+
+func withLog(cmd *cli.Command, work func(*store.Store, Config) error) error {
 	cfg, err := loadConfig(cmd)
 	if err != nil {
 		return err
@@ -32,23 +66,36 @@ func withLog(cmd *cli.Command, work func(*store.Store) error) error {
 		return err
 	}
 	defer func() { _ = held.Close() }() // it was only read
-	return work(held)
+	return work(held, cfg)
 }
 
 func runSpamFeedback(ctx context.Context, cmd *cli.Command) error {
-	return withLog(cmd, func(held *store.Store) error { return writeFeedback(ctx, held, cmd.Root().Writer) })
-}
-
-func writeFeedback(ctx context.Context, held *store.Store, w io.Writer) error {
-	out := bufio.NewWriter(w)
-	encode := json.NewEncoder(out)
-	for rec, err := range held.Query(ctx, nostr.Filter{Kinds: []int{nostr.KindReporting, kindLabel}}) {
+	return withLog(cmd, func(held *store.Store, cfg Config) error {
+		who, err := wordsOf(ctx, held, cfg)
 		if err != nil {
 			return err
 		}
+		left, err := writeFeedback(ctx, held, who, cmd.Bool("all"), cmd.Root().Writer)
+		if left > 0 {
+			fmt.Fprintf(cmd.Root().ErrWriter, "%d rows by keys whose word does not count were left out (--all writes them; spam_seeds says who counts)\n", left)
+		}
+		return err
+	})
+}
+
+// writeFeedback writes a row for each complaint; of one key about one note the
+// newest. left is how many were left out because their word counts nothing.
+func writeFeedback(ctx context.Context, held *store.Store, who weightOf, all bool, w io.Writer) (left int, err error) {
+	out := bufio.NewWriter(w)
+	encode := json.NewEncoder(out)
+	said := map[string]bool{} // how, who and of what
+	for rec, err := range held.Query(ctx, nostr.Filter{Kinds: []int{nostr.KindReporting, kindLabel}}) {
+		if err != nil {
+			return left, err
+		}
 		ev, err := rec.Event()
 		if err != nil {
-			return err
+			return left, err
 		}
 		id, label := judgement(ev)
 		if label == "" {
@@ -56,20 +103,25 @@ func writeFeedback(ctx context.Context, held *store.Store, w io.Writer) error {
 		}
 		note, err := lookup(ctx, held, id)
 		if err != nil {
-			return err
-		}
-		if note == nil || note.PubKey == ev.PubKey { // nobody testifies for themselves
-			continue
+			return left, err
 		}
 		source := "nip56"
 		if ev.Kind == kindLabel {
 			source = "nip32"
 		}
-		if err := encode.Encode(feedbackRow{note.Content, label, source, ev.PubKey, note.ID}); err != nil {
-			return err
+		if note == nil || note.PubKey == ev.PubKey || said[source+ev.PubKey+id] { // nobody testifies for themselves, or twice
+			continue
+		}
+		said[source+ev.PubKey+id] = true
+		if who[ev.PubKey] == 0 && !all {
+			left++
+			continue
+		}
+		if err := encode.Encode(feedbackRow{note.Content, label, source, ev.PubKey, who[ev.PubKey], note.ID}); err != nil {
+			return left, err
 		}
 	}
-	return out.Flush()
+	return left, out.Flush()
 }
 
 // judgement reads what a report or a label says of which note; no label means
@@ -116,7 +168,7 @@ func lookup(ctx context.Context, held *store.Store, hex string) (ev *nostr.Event
 }
 
 func runSpamAppeals(ctx context.Context, cmd *cli.Command) error {
-	return withLog(cmd, func(held *store.Store) error { return writeAppeals(ctx, held, cmd.Root().Writer) })
+	return withLog(cmd, func(held *store.Store, _ Config) error { return writeAppeals(ctx, held, cmd.Root().Writer) })
 }
 
 // writeAppeals lists what authors say of their own notes, newest first.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -16,6 +17,7 @@ type spamAnswer struct {
 	Spam     float64       `json:"spam"`
 	Scam     float64       `json:"scam"`
 	AI       float64       `json:"ai"`
+	Limit    float64       `json:"threshold"` // of spam, above which a note is suspect
 	Suspect  bool          `json:"suspect"`
 	Sure     bool          `json:"sure"`
 	Script   string        `json:"script,omitempty"`
@@ -28,7 +30,7 @@ type spamAnswer struct {
 
 func answerOf(id string, v *spam.Verdict) spamAnswer {
 	return spamAnswer{
-		ID: id, Spam: v.Spam, Scam: v.Scam, AI: v.AI, Suspect: v.Suspect, Sure: v.Sure, Script: v.Script,
+		ID: id, Spam: v.Spam, Scam: v.Scam, AI: v.AI, Limit: v.Threshold, Suspect: v.Suspect, Sure: v.Sure, Script: v.Script,
 		Reasons: append([]spam.Reason{}, v.Reasons()...),
 	}
 }
@@ -101,7 +103,7 @@ func eventOf(r *http.Request, st *store.Store, id store.ID) (ev *nostr.Event, er
 // verdictOn is what was stored beside an event when it came, or, where nothing
 // was, what its text alone says now.
 func verdictOn(judge *spam.Classifier, st *store.Store, id store.ID, ev *nostr.Event) (spamAnswer, error) {
-	v := judge.Text(ev.Content)
+	v := judge.Text(context.Background(), ev.Content, nil)
 	answer := answerOf(ev.ID, &v)
 	answer.Model = judge.Model().Digest
 	labels, err := st.Labels(id)

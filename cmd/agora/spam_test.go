@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -150,14 +151,40 @@ func TestReportsAndLabelsBecomeRowsWithTheirSource(t *testing.T) {
 	hand(t, s, judge, "", 1984, nostr.Tag{"e", note.ID, "spam"}, nostr.Tag{"p", note.PubKey})
 	hand(t, s, judge, "", 1985, nostr.Tag{"L", "x"}, nostr.Tag{"l", "not-spam", "x"}, nostr.Tag{"e", note.ID})
 	hand(t, s, judge, "", 1985, nostr.Tag{"L", spam.Namespace}, nostr.Tag{"l", "spam", spam.Namespace}, nostr.Tag{"e", note.ID})
-	var out strings.Builder
-	if err := writeFeedback(t.Context(), s.store, &out); err != nil {
+	stranger := nostr.GeneratePrivateKey()
+	hand(t, s, stranger, "", 1984, nostr.Tag{"e", note.ID, "spam"}, nostr.Tag{"p", note.PubKey})
+	by, err := nostr.GetPublicKey(judge)
+	if err != nil {
 		t.Fatal(err)
+	}
+	friend := nostr.GeneratePrivateKey()
+	hisKey, err := nostr.GetPublicKey(friend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hand(t, s, judge, "", 3, nostr.Tag{"p", hisKey})
+	for range 3 {
+		hand(t, s, friend, fmt.Sprint(time.Now()), 1984, nostr.Tag{"e", note.ID, "spam"}, nostr.Tag{"p", note.PubKey})
+	}
+	who, err := wordsOf(t.Context(), s.store, Config{SpamSeeds: []string{by}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	left, err := writeFeedback(t.Context(), s.store, who, false, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left != 1 {
+		t.Errorf("%d rows by strangers were left out", left)
 	}
 	if strings.Contains(out.String(), `"label":"spam","source":"nip32"`) {
 		t.Error("a classifier's own label became a row")
 	}
-	for _, want := range []string{`"label":"spam","source":"nip56"`, `"label":"ham","source":"nip32"`} {
+	if n := strings.Count(out.String(), hisKey); n != 1 {
+		t.Errorf("one friend has %d rows about one note", n)
+	}
+	for _, want := range []string{`"label":"ham","source":"nip32","by":"` + by + `","weight":1,`, `"label":"spam","source":"nip56","by":"` + hisKey + `","weight":0.5,`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, out.String())
 		}
@@ -210,7 +237,7 @@ func TestScoreAnswersEachLine(t *testing.T) {
 	}
 	var out strings.Builder
 	in := `{"text":"` + hamText + `"}` + "\n" + `{"text":""}` + "\n" + ev.String() // the last line has no end
-	if bad, err := scoreLines(judge, strings.NewReader(in), &out); err != nil || bad != 0 {
+	if bad, err := scoreLines(t.Context(), judge, nil, strings.NewReader(in), &out); err != nil || bad != 0 {
 		t.Fatal(bad, err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -232,7 +259,7 @@ func TestScoreAnswersABadLineInItsPlaceAndGoesOn(t *testing.T) {
 		in.WriteString(line + "\n" + good + "\n")
 	}
 	var out strings.Builder
-	if n, err := scoreLines(judge, strings.NewReader(in.String()), &out); err != nil || n != len(bad) {
+	if n, err := scoreLines(t.Context(), judge, nil, strings.NewReader(in.String()), &out); err != nil || n != len(bad) {
 		t.Errorf("the end: %d bad, %v", n, err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

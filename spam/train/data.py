@@ -20,7 +20,7 @@ def rows(folder):
 
     def add(text, source, spam=None, scam=None, ai=None, group=None):
         if text:
-            out.append(dict(text=text, source=source, spam=spam, scam=scam, ai=ai, group=group))
+            out.append(dict(text=text, source=source, spam=spam, scam=scam, ai=ai, group=group, weight=1.0))
 
     for r in csv.DictReader(io.StringIO(read(folder / "nostr-notes.csv.zst"))):
         add(r["text"], "nostr", int(r["label"] == "spam"), group="nostr:" + r["campaign"])
@@ -48,7 +48,13 @@ def rows(folder):
         add(r["text"], "essays", ai=int(r["label"] != "human"), group="essays:" + r["file"])
     feedback = folder / "feedback.jsonl"  # agora spam feedback; not there unless the operator made it
     if feedback.exists():
+        said = {}
         for line in feedback.read_text("utf-8").splitlines():
             r = json.loads(line)
-            add(r["text"], "feedback", int(r["label"] == "spam"), group="feedback:" + r["id"])
+            text, word = said.get(r["id"], (r["text"], 0.0))
+            said[r["id"]] = (text, word + r["weight"] * (1 if r["label"] == "spam" else -1))
+        for id, (text, word) in said.items():
+            if word:  # what cancels out, or was said only by those whose word does not count, teaches nothing
+                add(text, "feedback", int(word > 0), group="feedback:" + id)
+                out[-1]["weight"] = min(1.0, abs(word))
     return out

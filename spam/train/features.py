@@ -9,7 +9,7 @@ import codecs
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2
 BITS = 18  # the table has 1 << BITS rows
 HEAD_BYTES, TAIL_BYTES = 3072, 1024  # of a longer text only its two ends are read
 URL, PATH, MEDIA, MENTION, INVOICE, BLOB = range(0xE000, 0xE006)
@@ -129,6 +129,18 @@ def fold(r):
     if 0x1F130 <= r <= 0x1F149:
         return r - 0x1F130 + 65
     return 0
+
+
+# Letters of other alphabets that look like a Latin one: which is meant is not
+# seen, so they count as one.
+SEEN_AS = dict(zip(
+    map(ord, "ıɑɡαβγεηικνορτυχωавгекмнорстухѕіјһԁԛԝ"),
+    map(ord, "iagabyenikvoptuxwabrekmhopctyxsijhdqw")))
+
+
+def seen_as(r):
+    """The letter that a lower-case one counts as."""
+    return SEEN_AS.get(r, r)
 
 
 def alnum(r):
@@ -339,9 +351,10 @@ class Text:
             h, first, mixed, length = 0x9747B28C, NONE, False, 0
 
         close()
-        for r in out:
+        for i, r in enumerate(out):
             sc = script(r)
             per[sc] += 1
+            r = out[i] = seen_as(r)
             if r >= 0x2190 and sc in (NONE, KANA, HAN):
                 close()
                 h = step(h, r)

@@ -52,22 +52,34 @@ HOSTILE = [
 ]
 
 
-def parity(path, rows, heads):
+def parity(path, rows, heads, tier1):
+    import scipy.sparse as sp
+
+    import second
     lines = []
     for raw in HOSTILE + [r["text"].encode("utf-8", "surrogatepass") for r in rows[::37]]:
         g, s, script, out = logits(raw, heads)
+        x = sp.csr_matrix((np.ones(len(g)), g, [0, len(g)]), shape=(1, 1 << f.BITS))
+        vector = second.vectors(x, tier1["table"], tier1["scale"])
+        odds = tier1["trees"].decision_function(np.hstack([s[None].astype(np.float32), vector]))[0]
         lines.append(json.dumps({
+            "vector": [float(v) for v in vector[0]], "second": tier1["slope"] * odds + tier1["shift"],
             "raw": base64.b64encode(raw).decode(), "rows": len(g), "crc": zlib.crc32(g.astype("<u4").tobytes()),
             "structure": [float(v) for v in s], "script": f.SCRIPTS[script], "logits": out,
         }))
     compress(path, "\n".join(lines) + "\n")
 
 
-def stream(path, rows, at, p, y, groups):
-    """The notes of the simulated stream, with text scores from models that never saw their campaign."""
-    compress(path, "".join(
-        json.dumps({"text": rows[i]["text"], "spam": int(v), "campaign": g, "logit": round(float(q), 4)}, ensure_ascii=False) + "\n"
-        for i, q, v, g in zip(at, p, y, groups)))
+def stream(path, rows, at, p, y, groups, second):
+    """The notes of the simulated stream, with text scores from models that never saw their campaign; second where
+    tier 1 is asked."""
+    def line(i, q, v, g, o):
+        row = {"text": rows[i]["text"], "spam": int(v), "campaign": g, "logit": round(float(q), 4)}
+        if not np.isnan(o):
+            row["second"] = round(float(o), 4)
+        return json.dumps(row, ensure_ascii=False) + "\n"
+
+    compress(path, "".join(map(line, at, p, y, groups, second)))
 
 
 def compress(path, text):
