@@ -69,14 +69,16 @@ func ActAlong(ctx context.Context, prover Prover, id *semaphore.Identity, group 
 	return &ev, nil
 }
 
-// Joining is the wish to become a member: a commitment, and a proof that its
-// maker holds the identity. It is a Semaphore proof in a tree of that one
-// member, so its root is the commitment.
+// Joining is the wish to become a member: a commitment, a proof that its maker
+// can act in a tree of it, and a signature of the identity that the commitment
+// is of. The signature is what keeps a whole tree from becoming a leaf: the
+// proof does not show how deep below its root the maker stands.
 type Joining struct {
 	Group      Address
 	Commitment semaphore.Element
 	Nullifier  semaphore.Element
 	Proof      semaphore.Proof
+	Possession semaphore.Possession
 }
 
 // joinScope and joinMessage bind a Joining to its group and to the evidence
@@ -97,7 +99,21 @@ func Join(ctx context.Context, prover Prover, id *semaphore.Identity, group Addr
 	if err != nil {
 		return Joining{}, err
 	}
-	return Joining{Group: group, Commitment: s.Root, Nullifier: s.Nullifier, Proof: proof}, nil
+	return Joining{
+		Group: group, Commitment: s.Root, Nullifier: s.Nullifier, Proof: proof, Possession: id.Possess(joinPledge(group, evidence)),
+	}, nil
+}
+
+// joinPledge is what the identity signs.
+func joinPledge(group Address, evidence []byte) [32]byte {
+	scope, message := joinScope(group), joinMessage(evidence)
+	return sha256.Sum256(append(append([]byte("agora/pledge/1\x00"), scope[:]...), message[:]...))
+}
+
+// Held reports whether the commitment is one identity's, whose holder wants to
+// join the group with this evidence.
+func (j Joining) Held(evidence []byte) bool {
+	return j.Possession.Holds(j.Commitment, joinPledge(j.Group, evidence))
 }
 
 // Statement is what the proof of a Joining proves, with this evidence.

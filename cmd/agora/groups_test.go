@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -298,8 +299,13 @@ func TestWishesThatLetNobodyIn(t *testing.T) {
 		"another nullifier":    func(w *host.Wish) { w.Nullifier = w.Commitment },
 		"no proof":             func(w *host.Wish) { w.Proof = "" },
 		"other evidence":       func(w *host.Wish) { w.Evidence = strings.Replace(w.Evidence, `"quota":0`, `"quota":0 `, 1) }, // the same to a parser, not to the proof
-		"no evidence":          func(w *host.Wish) { w.Evidence = "" },
-		"long evidence":        func(w *host.Wish) { w.Evidence = strings.Repeat(" ", 20<<10) },
+		"no possession":        func(w *host.Wish) { w.Possession = "" },
+		"another's possession": func(w *host.Wish) {
+			p := semaphore.NewIdentity().Possess([32]byte{}).Compact()
+			w.Possession = base64.StdEncoding.EncodeToString(p[:])
+		},
+		"no evidence":   func(w *host.Wish) { w.Evidence = "" },
+		"long evidence": func(w *host.Wish) { w.Evidence = strings.Repeat(" ", 20<<10) },
 	} {
 		bad := wish
 		change(&bad)
@@ -314,6 +320,37 @@ func TestWishesThatLetNobodyIn(t *testing.T) {
 	}
 	if code, text := h.post("/v1/groups/town/join", wish); code != 200 {
 		t.Errorf("the wish itself: %d %s", code, text)
+	}
+}
+
+// A proof hides how deep its tree is: a leaf that is the root of a tree of many
+// would let all of them vote.
+func TestATreeOfPeopleIsNoMember(t *testing.T) {
+	h := newHosting(t, nil)
+	inv, ids := h.invitation(), []*semaphore.Identity{semaphore.NewIdentity(), semaphore.NewIdentity()}
+	tree, err := semaphore.NewTree([]semaphore.Element{ids[0].Commitment(), ids[1].Commitment()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	evidence, err := inv.Accept(tree.Root(), enrol.InviterKey(ids[0], inv.Group))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := personhood.Join(t.Context(), h.prover, ids[0], inv.Group, []byte(evidence)) // the possession of one of them
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Commitment = tree.Root()
+	want := j.Statement([]byte(evidence))
+	way, err := tree.Prove(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, j.Proof, err = h.prover.Prove(t.Context(), ids[0], way, want.Message, want.Scope); err != nil {
+		t.Fatal(err)
+	}
+	if code, text := h.post("/v1/groups/town/join", host.NewWish(j, evidence)); code != 403 || !strings.Contains(text, "possession") {
+		t.Errorf("two people in one leaf: %d %s", code, text)
 	}
 }
 

@@ -185,10 +185,11 @@ func (h *hall) join(in js.Value) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	proof := j.Proof.Compact()
+	proof, possession := j.Proof.Compact(), j.Possession.Compact()
 	return map[string]any{
-		"commitment": semaphore.Hex(j.Commitment), "nullifier": semaphore.Hex(j.Nullifier),
-		"proof": base64.StdEncoding.EncodeToString(proof[:]), "evidence": evidence, "group": group.String(), "relay": relay,
+		"commitment": semaphore.Hex(j.Commitment), "nullifier": semaphore.Hex(j.Nullifier), "evidence": evidence,
+		"proof": base64.StdEncoding.EncodeToString(proof[:]), "possession": base64.StdEncoding.EncodeToString(possession[:]),
+		"group": group.String(), "relay": relay,
 	}, nil
 }
 

@@ -179,6 +179,9 @@ func (g *Group) Join(ctx context.Context, who string, j personhood.Joining, text
 		return out, err
 	}
 	j.Group = g.address
+	if !j.Held([]byte(text)) {
+		return Joined{}, &enrol.Refused{Reason: "possession is not signed by the identity of this commitment, for this group and evidence"}
+	}
 	err = g.cfg.Checker.Verify(ctx, who, semaphore.Item{Statement: j.Statement([]byte(text)), Proof: j.Proof})
 	if errors.Is(err, semaphore.ErrProof) || errors.Is(err, semaphore.ErrDepth) {
 		return Joined{}, &enrol.Refused{Reason: "the proof does not verify: not this identity, group or evidence"}

@@ -20,16 +20,17 @@ import (
 type Wish struct {
 	Commitment string `json:"commitment"` // 64 lower-case hex digits, as all elements
 	Nullifier  string `json:"nullifier"`
-	Proof      string `json:"proof"`    // base64 of 128 bytes
-	Evidence   string `json:"evidence"` // what the group's source asks for
+	Proof      string `json:"proof"`      // base64 of 128 bytes
+	Possession string `json:"possession"` // likewise: the identity's own signature
+	Evidence   string `json:"evidence"`   // what the group's source asks for
 }
 
 // NewWish is the body for a Joining.
 func NewWish(j personhood.Joining, evidence string) Wish {
-	proof := j.Proof.Compact()
+	proof, possession := j.Proof.Compact(), j.Possession.Compact()
 	return Wish{
-		Commitment: semaphore.Hex(j.Commitment), Nullifier: semaphore.Hex(j.Nullifier),
-		Proof: base64.StdEncoding.EncodeToString(proof[:]), Evidence: evidence,
+		Commitment: semaphore.Hex(j.Commitment), Nullifier: semaphore.Hex(j.Nullifier), Evidence: evidence,
+		Proof: base64.StdEncoding.EncodeToString(proof[:]), Possession: base64.StdEncoding.EncodeToString(possession[:]),
 	}
 }
 
@@ -46,6 +47,12 @@ func (w *Wish) joining() (j personhood.Joining, err error) {
 		return j, &enrol.Refused{Reason: "proof is not base64"}
 	}
 	if j.Proof, err = semaphore.ParseCompact(raw); err != nil {
+		return j, &enrol.Refused{Reason: err.Error()}
+	}
+	if raw, err = base64.StdEncoding.Strict().DecodeString(w.Possession); err != nil {
+		return j, &enrol.Refused{Reason: "possession is not base64"}
+	}
+	if j.Possession, err = semaphore.ParsePossession(raw); err != nil {
 		return j, &enrol.Refused{Reason: err.Error()}
 	}
 	return j, nil

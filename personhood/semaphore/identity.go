@@ -86,26 +86,37 @@ func (id *Identity) String() string { return "identity of " + Hex(id.commitment)
 // in projective coordinates.
 type babyPoint struct{ x, y, z Element }
 
-// babyBase is s times circomlib's Base8. It takes the same steps whatever the
-// bits of s, though the big integers beneath promise no constant time.
-func babyBase(s *big.Int) (x, y Element) {
-	var p [2]babyPoint
-	p[0].y.SetOne()
-	p[0].z.SetOne()
-	base := babyPoint{
+// babyBase is s times circomlib's Base8.
+func babyBase(s *big.Int) (x, y Element) { return babyEight().times(s).affine() }
+
+// babyEight is circomlib's Base8, of order babyOrder.
+func babyEight() babyPoint {
+	return babyPoint{
 		x: constant("5299619240641551281634865583518297030282874472190772894086521144482721001553"),
 		y: constant("16950150798460657717958625567821834550301663161624707787222815936182638968203"),
+		z: fr.One(),
 	}
-	base.z.SetOne()
+}
+
+// times is s times p, for s below 2^254. It takes the same steps whatever the
+// bits of s, though the big integers beneath promise no constant time.
+func (p babyPoint) times(s *big.Int) babyPoint {
+	var r [2]babyPoint
+	r[0].y.SetOne()
+	r[0].z.SetOne()
 	for i := 253; i >= 0; i-- {
-		p[0] = p[0].plus(p[0])
-		p[1] = p[0].plus(base)
-		p[0] = p[s.Bit(i)]
+		r[0] = r[0].plus(r[0])
+		r[1] = r[0].plus(p)
+		r[0] = r[s.Bit(i)]
 	}
+	return r[0]
+}
+
+func (p babyPoint) affine() (x, y Element) {
 	var inv Element
-	inv.Inverse(&p[0].z)
-	x.Mul(&p[0].x, &inv)
-	y.Mul(&p[0].y, &inv)
+	inv.Inverse(&p.z)
+	x.Mul(&p.x, &inv)
+	y.Mul(&p.y, &inv)
 	return x, y
 }
 
