@@ -78,7 +78,7 @@ type Config struct {
 	ModelTime Duration `toml:"model_time" unit:"time" help:"longest time for one page's scores, waiting included; then the page is the feed's fallback"`
 
 	SpamMode        string   `toml:"spam_mode" reload:"yes" group:"Spam (these may also stand in a table [spam], without spam_)" unit:"pass, measure, label, quarantine or refuse" help:"what happens to notes that are spam beyond doubt; those only suspected are at most labelled; authors within two hops of spam_seeds are never refused or hidden by score"`
-	SpamEnforce     bool     `toml:"spam_enforce" unit:"true or false" help:"do not start when the model cannot be used; otherwise the relay runs without and says so"`
+	SpamEnforce     bool     `toml:"spam_enforce" unit:"true or false" help:"do not start when a model (words, or tier 1) is missing or damaged; otherwise the relay runs without and says so"`
 	SpamModel       string   `toml:"spam_model" unit:"file" help:"a model made by spam/train; empty: the one in the program"`
 	SpamRules       []string `toml:"spam_rules" reload:"yes" unit:"rules" help:"what happens instead, the first that fits: \"kinds=1,42 trust<0.3 script=Han when=sure action=refuse\" (when: suspect, sure, scam)"`
 	SpamDryRun      bool     `toml:"spam_dry_run" reload:"yes" unit:"true or false" help:"log and count what would have happened, do nothing"`

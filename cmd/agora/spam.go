@@ -83,7 +83,7 @@ func (s *server) openSpam(c *core) (*spamPart, error) {
 		return nil, err
 	}
 	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: p.past, Persons: c.people, Outcome: p.outcome}
-	if p.second, err = p.openSecond(); err != nil {
+	if p.second, err = p.openSecond(spam.SecondONNX()); err != nil {
 		return nil, err
 	}
 	if p.second != nil {
@@ -99,16 +99,17 @@ func (s *server) openSpam(c *core) (*spamPart, error) {
 	return p, nil
 }
 
-// openSecond is tier 1, or nobody where models cannot run: then tier 0 judges
-// alone, and the log says so.
-func (p *spamPart) openSecond() (*secondOpinion, error) {
-	second, err := openSecond(context.Background(), p.core.cfg)
-	switch {
-	case errors.Is(err, ranker.ErrNoRuntime):
+// openSecond is tier 1, or nobody where it cannot run: then tier 0 judges
+// alone, and the log says so. Who enforces the classifier wants no start with a
+// damaged model; a runtime is nobody's duty.
+func (p *spamPart) openSecond(model []byte) (*secondOpinion, error) {
+	second, err := openSecond(context.Background(), p.core.cfg, model)
+	if err != nil {
+		if p.core.cfg.SpamEnforce && !errors.Is(err, ranker.ErrNoRuntime) {
+			return nil, fmt.Errorf("spam_enforce: %w", err)
+		}
 		p.core.log.Warn("the spam classifier runs without tier 1", "err", err)
 		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("spam tier 1: %w", err)
 	}
 	second.asked = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agora_spam_second_total", Help: "Notes that tier 1 was asked about, by how that ended."}, []string{"result"})

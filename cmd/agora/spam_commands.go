@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 
-	"agora/ranker"
 	"agora/relay/store"
 	"agora/spam"
 
@@ -100,13 +99,10 @@ func anySecond(ctx context.Context, cmd *cli.Command) (by spam.Second, done func
 	if err != nil {
 		return nil, nil, err
 	}
-	second, err := openSecond(ctx, cfg)
-	if errors.Is(err, ranker.ErrNoRuntime) {
+	second, err := openSecond(ctx, cfg, spam.SecondONNX())
+	if err != nil {
 		fmt.Fprintf(cmd.Root().ErrWriter, "without tier 1: %v\n", err)
 		return nil, func() error { return nil }, nil
-	}
-	if err != nil {
-		return nil, nil, err
 	}
 	return second, second.Close, nil
 }

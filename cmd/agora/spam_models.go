@@ -76,19 +76,19 @@ type secondBatch struct {
 
 // openSecond loads tier 1. Without a usable runtime the error is
 // ranker.ErrNoRuntime, and tier 0 judges alone.
-func openSecond(ctx context.Context, cfg Config) (*secondOpinion, error) {
+func openSecond(ctx context.Context, cfg Config, model []byte) (*secondOpinion, error) {
 	cfg.Device = string(onnx.CPU) // one row at a time
-	runtime, err := openRuntime(cfg, func(d ranker.Digest) bool { return d == ranker.Sum(spam.SecondONNX()) })
+	runtime, err := openRuntime(cfg, func(d ranker.Digest) bool { return d == ranker.Sum(model) })
 	if err != nil {
 		return nil, err
 	}
-	session, err := runtime.Load(ctx, spam.SecondONNX())
+	session, err := runtime.Load(ctx, model)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: tier 1: %w", spam.ErrModel, err)
 	}
-	plan, err := catalogue.Compile(session.Inputs())
+	plan, err := secondPlan(session.Inputs())
 	if err != nil {
-		return nil, errors.Join(err, session.Close())
+		return nil, errors.Join(fmt.Errorf("%w: tier 1: %w", spam.ErrModel, err), session.Close())
 	}
 	s := &secondOpinion{session: session, plan: plan, wait: secondTime}
 	s.pool.New = func() any {
@@ -96,6 +96,17 @@ func openSecond(ctx context.Context, cfg Config) (*secondOpinion, error) {
 		return &secondBatch{facts: catalogue.Facts{Candidates: []catalogue.Candidate{{Note: note}}}}
 	}
 	return s, nil
+}
+
+// secondPlan is the plan of a model that asks for what tier 1 is given, and for
+// nothing else.
+func secondPlan(inputs []catalogue.Input) (*catalogue.Plan, error) {
+	for _, in := range inputs {
+		if in.Name != "spam.structure" && in.Name != "spam.vector" {
+			return nil, fmt.Errorf("it asks for %s, so it is another model", in.Name)
+		}
+	}
+	return catalogue.Compile(inputs)
 }
 
 // Close waits for what is asked.

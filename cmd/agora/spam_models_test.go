@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // trained is what the trainer saw in a text.
@@ -103,7 +105,7 @@ func TestTierZeroAsAModelAgreesWithTheProgramTo1e5(t *testing.T) {
 }
 
 func TestTierOneSaysWhatTheTrainerSaw(t *testing.T) {
-	second, err := openSecond(t.Context(), localRuntime())
+	second, err := openSecond(t.Context(), localRuntime(), spam.SecondONNX())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,12 +122,38 @@ func TestTierOneSaysWhatTheTrainerSaw(t *testing.T) {
 func TestWithoutARuntimeTierZeroJudgesAloneAndSaysSo(t *testing.T) {
 	cfg := defaults()
 	cfg.Runtime = filepath.Join(t.TempDir(), "none.so")
-	if _, err := openSecond(t.Context(), cfg); !errors.Is(err, ranker.ErrNoRuntime) || !strings.Contains(err.Error(), "make onnxruntime") {
+	if _, err := openSecond(t.Context(), cfg, spam.SecondONNX()); !errors.Is(err, ranker.ErrNoRuntime) || !strings.Contains(err.Error(), "make onnxruntime") {
 		t.Errorf("%v", err)
 	}
 	s, _ := startServer(t, func(c *Config) { c.Runtime, c.SpamMode = cfg.Runtime, "refuse" })
 	if _, ok, reason := hand(t, s, nostr.GeneratePrivateKey(), adText, 1); ok || !strings.HasPrefix(reason, "blocked: ") {
 		t.Errorf("%t %s", ok, reason)
+	}
+}
+
+// The models are in the program, but a program can be damaged too.
+func TestDamagedTierOneStopsTheStartOnlyWhenEnforced(t *testing.T) {
+	cut := spam.SecondONNX()[:len(spam.SecondONNX())/2]
+	for name, model := range map[string][]byte{"none": nil, "cut": cut, "noise": []byte("not a model"), "another": spam.Tier0ONNX()} {
+		for _, enforce := range []bool{false, true} {
+			var log bytes.Buffer
+			cfg := localRuntime()
+			cfg.SpamEnforce = enforce
+			p := &spamPart{core: &core{cfg: cfg, log: slog.New(slog.NewTextHandler(&log, nil)), metrics: prometheus.NewRegistry()}}
+			second, err := p.openSecond(model)
+			if second != nil {
+				t.Errorf("%s: it was taken", name)
+			}
+			if enforce {
+				if err == nil || !strings.Contains(err.Error(), "spam_enforce") || !errors.Is(err, spam.ErrModel) {
+					t.Errorf("%s, enforced: started, or gave no reason: %v", name, err)
+				}
+				continue
+			}
+			if err != nil || strings.Count(log.String(), "without tier 1") != 1 {
+				t.Errorf("%s: %v, said %q", name, err, log.String())
+			}
+		}
 	}
 }
 
@@ -185,7 +213,7 @@ func TestKeyIsAsOldAsItsPlaceInTheLog(t *testing.T) {
 }
 
 func BenchmarkSecond(b *testing.B) {
-	second, err := openSecond(b.Context(), localRuntime())
+	second, err := openSecond(b.Context(), localRuntime(), spam.SecondONNX())
 	if err != nil {
 		b.Fatal(err)
 	}

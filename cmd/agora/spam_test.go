@@ -196,15 +196,17 @@ func TestBrokenSpamModelStopsTheStartOnlyWhenEnforced(t *testing.T) {
 	if err := os.WriteFile(file, []byte("not a model"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := defaults()
-	cfg.Listen, cfg.Data, cfg.Assertions, cfg.SpamModel, cfg.SpamEnforce = "127.0.0.1:0", t.TempDir(), 0, file, true
-	_, err := openServer(t.Context(), cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if !errors.Is(err, spam.ErrModel) || !strings.Contains(err.Error(), "does not begin as one") {
-		t.Errorf("started, or gave no reason: %v", err)
-	}
-	s, _ := startServer(t, func(c *Config) { c.SpamModel, c.SpamMode = file, "refuse" })
-	if _, ok, reason := hand(t, s, nostr.GeneratePrivateKey(), adText, 1); !ok {
-		t.Errorf("without a model: %s", reason)
+	for path, why := range map[string]string{file: "does not begin as one", file + ".gone": "no such file"} {
+		cfg := defaults()
+		cfg.Listen, cfg.Data, cfg.Assertions, cfg.SpamModel, cfg.SpamEnforce = "127.0.0.1:0", t.TempDir(), 0, path, true
+		_, err := openServer(t.Context(), cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		if !errors.Is(err, spam.ErrModel) || !strings.Contains(err.Error(), why) {
+			t.Errorf("started, or gave no reason: %v", err)
+		}
+		s, _ := startServer(t, func(c *Config) { c.SpamModel, c.SpamMode = path, "refuse" })
+		if _, ok, reason := hand(t, s, nostr.GeneratePrivateKey(), adText, 1); !ok {
+			t.Errorf("without a model: %s", reason)
+		}
 	}
 }
 
