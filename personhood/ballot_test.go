@@ -73,6 +73,13 @@ func TestAClosedPollTakesOnlyWhatItWasClosedWith(t *testing.T) {
 	w.log.hold(in)
 	drop := nostr.Event{Kind: nostr.KindDeletion, CreatedAt: now, PubKey: in.PubKey, Tags: nostr.Tags{{"e", in.ID}}}
 	w.refused(&drop, "blocked", "its poll has been closed with it")
+	second := w.poll(nostr.Tag{"endsAt", fmt.Sprint(now + 600)}, nostr.Tag{"host", key})
+	late := w.act(1, ballot(second, "a"))
+	w.log.hold(late)
+	late = &nostr.Event{Kind: nostr.KindDeletion, CreatedAt: now, PubKey: late.PubKey, Tags: nostr.Tags{{"e", late.ID}}}
+	w.accepted(late)
+	w.gate.Closing(second.ID, true)
+	w.refused(late, "blocked", "is being closed")
 	drop.PubKey = out.PubKey // somebody else's request deletes nothing anyway
 	w.accepted(&drop)
 }

@@ -40,16 +40,19 @@ func (g *Gate) Closing(pollID string, on bool) {
 	delete(g.closed.closing, pollID)
 }
 
+func (g *Gate) closing(pollID string) bool {
+	g.closed.mu.Lock()
+	defer g.closed.mu.Unlock()
+	return g.closed.closing[pollID]
+}
+
 // open refuses a ballot of a poll that is closed, unless it is one of those
 // that count: a mirror may get them after the close event.
 func (g *Gate) open(ctx context.Context, p *poll.Poll, id string) error {
 	if p.Ends == 0 {
 		return nil
 	}
-	g.closed.mu.Lock()
-	closing := g.closed.closing[p.ID]
-	g.closed.mu.Unlock()
-	if closing {
+	if g.closing(p.ID) {
 		return invalid("poll is being closed")
 	}
 	ids, err := g.counted(ctx, p)
@@ -154,7 +157,7 @@ func (g *Gate) deletion(ctx context.Context, ev *nostr.Event) (admit.Ruling, err
 			return admit.Ruling{}, err
 		}
 		if counts {
-			return admit.Refuse(admit.Blocked, "the ballot "+ballot.ID+" stays: its poll has been closed with it"), nil
+			return admit.Refuse(admit.Blocked, "the ballot "+ballot.ID+" stays: its poll has been closed with it, or is being closed"), nil
 		}
 	}
 	return admit.Ruling{}, nil
@@ -173,6 +176,9 @@ func (g *Gate) counts(ctx context.Context, ballot *nostr.Event) (bool, error) {
 	p, err := poll.Parse(held)
 	if err != nil || p.Group == "" {
 		return false, nil //nolint:nilerr // what is no poll closes nothing
+	}
+	if g.closing(p.ID) {
+		return true, nil // the host is counting what it holds
 	}
 	ids, err := g.counted(ctx, &p)
 	if err != nil {

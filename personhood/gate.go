@@ -186,11 +186,15 @@ func (g *Gate) post(ev *nostr.Event, from admit.Peer) error {
 	if !slices.Contains(g.cfg.Require, ev.Kind) {
 		return invalid("is not for events of kind %d here", ev.Kind)
 	}
-	if off := time.Since(ev.CreatedAt.Time()); from.Origin == admit.Socket && off.Abs() > postWindow {
+	if off := time.Since(ev.CreatedAt.Time()); prompt(from) && off.Abs() > postWindow {
 		return invalid("post is dated %s away from now, more than %s", off.Abs().Round(time.Second), postWindow)
 	}
 	return nil
 }
+
+// prompt reports whether an event comes at its author's wish, who may date it as
+// they like: from a socket, or brought from a relay that they name.
+func prompt(from admit.Peer) bool { return from.Origin == admit.Socket || from.Origin == admit.Bring }
 
 // postWindow is how far a post's created_at may be from now on a socket.
 const postWindow = 15 * time.Minute
@@ -215,7 +219,7 @@ func (g *Gate) spent(claim admit.Claim, deed Deed) (admit.Ruling, error) {
 // count here and their root logs.
 func (g *Gate) root(ctx context.Context, ev *nostr.Event, p *Pop, d Deed, from admit.Peer) error {
 	now := time.Now()
-	if from.Origin != admit.Socket {
+	if !prompt(from) {
 		now = time.Time{} // what others held when it was fresh is judged without a clock
 	}
 	if d.Action == Vote {

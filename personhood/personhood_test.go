@@ -347,6 +347,9 @@ func TestBallotMustFitItsPoll(t *testing.T) {
 	late := ballot(ended, "a")
 	late.CreatedAt = nostr.Now() - 20
 	w.refused(w.act(1, late), "invalid", "poll has ended")
+	if text, _ := w.rule(w.act(1, late), admit.Peer{Origin: admit.Bring}); text == "" {
+		t.Error("brought from a relay of its author's: taken")
+	}
 	if text, _ := w.rule(w.act(1, late), admit.Peer{Origin: admit.Sync}); text != "" {
 		t.Errorf("by sync it must come in: %s", text)
 	}
@@ -426,6 +429,9 @@ func TestRootsAgeOutAfterTheGrace(t *testing.T) {
 	w.gate.cfg.Grace = 10 * time.Minute
 	stale := w.act(1, like(note))
 	w.refused(stale, "invalid", "stale")
+	if text, _ := w.rule(stale, admit.Peer{Origin: admit.Bring}); !strings.Contains(text, "stale") {
+		t.Errorf("brought from a relay of its author's: %q", text)
+	}
 	if text, _ := w.rule(stale, admit.Peer{Origin: admit.Import}); text != "" {
 		t.Errorf("an import has no clock: %s", text)
 	}

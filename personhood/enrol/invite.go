@@ -223,6 +223,9 @@ func (s Invites) Verify(_ context.Context, e Evidence) (Admission, error) {
 		return Admission{}, refused("the invitation has expired")
 	}
 	root := in.By == e.Group.Key
+	if in.Inviter == e.Group.Key { // whoever had it would be the parent of all whom the group's own key invites
+		return Admission{}, refused("the group's own key is no member's key for inviting others")
+	}
 	if err := s.allowed(by, in.Slot, in.Quota, root); err != nil {
 		return Admission{}, err
 	}

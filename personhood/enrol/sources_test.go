@@ -97,6 +97,15 @@ func TestAnInvitationLetsOneCommitmentInAndNoOther(t *testing.T) {
 			_, err := verify(invite(own, 1, 0, time.Hour), anna, func(i *invited) { i.Inviter = strings.Repeat("1", 64) }, at)
 			return err
 		},
+		"the group's own key to invite by": func() error {
+			inv := invite(member, 1, 0, time.Hour)
+			text, err := inv.Accept(anna.Commitment(), keyOf(own))
+			if err != nil {
+				return err
+			}
+			_, err = s.Verify(t.Context(), Evidence{Group: group, Commitment: anna.Commitment(), Text: text})
+			return err
+		},
 		"capital digits": func() error {
 			_, err := verify(invite(own, 1, 0, time.Hour), anna, func(i *invited) { i.By = strings.ToUpper(i.By) }, at)
 			return err

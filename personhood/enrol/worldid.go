@@ -206,7 +206,7 @@ type world4 struct {
 	Protocol    string     `json:"protocol_version"`
 	Nonce       string     `json:"nonce"`
 	Action      string     `json:"action"`
-	Description string     `json:"action_description"` // not looked at
+	Description string     `json:"action_description,omitempty"` // not looked at
 	Environment string     `json:"environment"`
 	Responses   []response `json:"responses"`
 }
@@ -249,7 +249,13 @@ func (s *World4) Verify(ctx context.Context, e Evidence) (Admission, error) {
 	if s.key.Verify(public, proof) != nil {
 		return Admission{}, refused("the proof does not verify: not this commitment (as signal), action, relying party or issuer")
 	}
-	if err := known(ctx, s.Roots, Question{Root: public[6], Forward: []byte(e.Text)}); err != nil {
+	// Not the text as it came: of a key that stands there twice, others may read
+	// the other one.
+	forward, err := json.Marshal(in)
+	if err != nil {
+		return Admission{}, err
+	}
+	if err := known(ctx, s.Roots, Question{Root: public[6], Forward: forward}); err != nil {
 		return Admission{}, err
 	}
 	n := public[0].Bytes()

@@ -397,6 +397,10 @@ func small(t *testing.T, words [8]string) (out []string) {
 	return nil
 }
 
+type rootsFunc func(Question) bool
+
+func (f rootsFunc) Valid(_ context.Context, q Question) (bool, error) { return f(q), nil }
+
 func TestAWorldID4IsHeldToAllThatIsPinned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newForge(15)
@@ -435,6 +439,14 @@ func TestAWorldID4IsHeldToAllThatIsPinned(t *testing.T) {
 		if err != nil || got.Unique == [32]byte{} {
 			t.Fatal(err)
 		}
+		var asked string
+		s.Roots = rootsFunc(func(q Question) bool { asked = string(q.Forward); return true })
+		twice := evidence(nil)
+		twice.Text = `{"responses":[{"proof":["0x1","0x1","0x1","0x1","0x1"]}],` + strings.Replace(twice.Text[1:], `"responses"`, `"Responses"`, 1)
+		if _, err := s.Verify(t.Context(), twice); err != nil || strings.Count(strings.ToLower(asked), `"responses"`) != 1 || !strings.Contains(asked, "0x1267") {
+			t.Errorf("the vendor is asked of another proof than the one checked here: %v %s", err, asked)
+		}
+		s.Roots = RootList{root}
 		for name, change := range map[string]func(*world4, *response){
 			"protocol 3.0":      func(w *world4, _ *response) { w.Protocol = "3.0" },
 			"no protocol":       func(w *world4, _ *response) { w.Protocol = "" },
