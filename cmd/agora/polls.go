@@ -207,15 +207,17 @@ func (p *polls) certify(of *poll.Poll, c *counted) error {
 	return c.signed.Sign(p.core.self)
 }
 
-// certificate is the stored certificate of a closed poll, by whoever closed
-// it; nil when there is none yet.
+// certificate is our stored certificate of a poll that we have closed; nil when
+// there is none yet. Another host's is not repeated here: we count what it has
+// closed the poll with.
 func (p *polls) certificate(ctx context.Context, closed *poll.Close) (*nostr.Event, poll.Certificate) {
 	filter := nostr.Filter{Kinds: []int{poll.KindCertificate}, Authors: []string{closed.By}, Tags: nostr.TagMap{"e": {closed.Poll.String()}}, Limit: 16}
 	for ev, err := range p.events.Query(ctx, filter) {
 		if err != nil {
 			return nil, poll.Certificate{}
 		}
-		if c, err := poll.ParseCertificate(ev); err == nil && c.State == poll.Closed {
+		c, err := poll.ParseCertificate(ev)
+		if err == nil && c.State == poll.Closed && ev.PubKey == p.self {
 			return ev, c
 		}
 	}

@@ -231,7 +231,7 @@ type tallyAnswer struct {
 	Count       int         `json:"count"`       // ballots behind the hash
 	X           string      `json:"x"`           // SHA-256 over their sorted ids
 	Certified   bool        `json:"certified"`   // the host has signed which ballots count
-	Certificate nostr.Event `json:"certificate"` // kind 2192, signed by this relay or the host
+	Certificate nostr.Event `json:"certificate"` // kind 2192, signed by this relay
 }
 
 func (p *polls) tallyOf(ctx context.Context, of *poll.Poll) (tallyAnswer, error) {

@@ -59,12 +59,8 @@ func newPostRate() *postRate { return &postRate{posts: map[netip.Prefix]int{}} }
 
 // allow reports whether this address may post now; an IPv6 network of 64 bits
 // is one address.
-func (p *postRate) allow(remote string) bool {
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	addr, bits := at.Addr().Unmap().WithZone(""), 64
+func (p *postRate) allow(addr netip.Addr) bool {
+	addr, bits := addr.Unmap().WithZone(""), 64
 	if addr.Is4() {
 		bits = 32
 	}
@@ -85,7 +81,7 @@ func (p *postRate) allow(remote string) bool {
 }
 
 func (p *polls) servePost(w http.ResponseWriter, r *http.Request) error {
-	if !p.posts.allow(r.RemoteAddr) {
+	if !p.posts.allow(p.server.relay.ClientIP(r)) {
 		w.Header().Set("Retry-After", "60") // seconds
 		return problem(http.StatusTooManyRequests, "more than %d polls in a minute: try again later", postsEach)
 	}
@@ -128,10 +124,7 @@ func (p *polls) take(w http.ResponseWriter, r *http.Request, req *pollRequest, e
 			return problem(http.StatusBadRequest, "a webhook is told when a poll is closed, and this one has no end: give ends_at")
 		}
 	}
-	from := admit.Peer{Origin: admit.Socket}
-	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		from.IP = at.Addr().Unmap()
-	}
+	from := admit.Peer{Origin: admit.Socket, IP: p.server.relay.ClientIP(r)}
 	if creator != "" {
 		from.Authed = []string{creator}
 	}

@@ -244,6 +244,38 @@ func TestADeletedBallotLeavesAnOpenPollOnly(t *testing.T) {
 	}
 }
 
+// Anybody can be the host that a poll names, and sign what they like.
+func TestAnotherHostsCertificateIsNotOurTally(t *testing.T) {
+	v := newVillage(t, 1)
+	now, key := nostr.Now(), nostr.GeneratePrivateKey()
+	by, _ := nostr.GetPublicKey(key)
+	of := v.ask(now-2000, now-4000, nostr.Tag{"host", by})
+	ballot := v.vote(0, of, now-3000, "t")
+	v.send(ballot, admit.Import, "")
+	target, _ := poll.ParseID(of.ID)
+	id, _ := poll.ParseID(ballot.ID)
+	p, err := poll.Parse(of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := poll.Close{Poll: target, Group: p.Group, Root: p.Root, At: now, IDs: []poll.ID{id}}.Events()
+	lie, err := poll.Certificate{Poll: target, Group: p.Group, Root: p.Root, At: now, State: poll.Closed, Count: 1_000_000, Tally: poll.Tally{People: poll.Result{Ballots: 1_000_000}}}.Event()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ev := range append(said, lie) {
+		if err := ev.Sign(key); err != nil {
+			t.Fatal(err)
+		}
+		v.send(&ev, admit.Import, "")
+	}
+	var tally tallyAnswer
+	v.read("/v1/polls/"+of.ID+"/tally", 200, &tally)
+	if tally.State != poll.Closed || tally.Count != 1 || tally.People.Ballots != 1 || tally.Certificate.PubKey != v.s.parts.polls.self {
+		t.Errorf("%+v", tally)
+	}
+}
+
 func TestAClockThatJumpsAndComesBackClosesNothing(t *testing.T) {
 	v := newVillage(t, 1)
 	now := nostr.Now()

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -149,10 +150,15 @@ func serveLog(w http.ResponseWriter, r *http.Request, g *Group) {
 		}
 		after = n
 	}
-	text := g.Log(after)
 	w.Header().Set("Content-Type", "application/jsonl")
 	w.Header().Set("Cache-Control", "no-cache")
-	_, _ = io.WriteString(w, text) // a client that has left needs no answer
+	out := bufio.NewWriterSize(w, 64<<10)
+	for _, line := range g.Log(after) {
+		if _, err := out.WriteString(line + "\n"); err != nil {
+			return // a client that has left needs no answer
+		}
+	}
+	_ = out.Flush() // likewise
 }
 
 func (d *Doors) join(w http.ResponseWriter, r *http.Request, g *Group) {

@@ -268,11 +268,3 @@ func (l *ledger) leavesAt(n int) (leaves []semaphore.Element) {
 	}
 	return leaves
 }
-
-// text are the lines from after to n, as they are served.
-func (l *ledger) text(after, n int) string {
-	if after >= n {
-		return ""
-	}
-	return strings.Join(l.lines[after:n], "\n") + "\n"
-}

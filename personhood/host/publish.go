@@ -270,11 +270,12 @@ func (g *Group) State() State {
 	return s
 }
 
-// Log are the published lines after a number.
-func (g *Group) Log(after int) string {
+// Log are the published lines after a number. They are shared by all readers,
+// for there may be a hundred thousand, and must not be changed.
+func (g *Group) Log(after int) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.ledger.text(min(max(after, 0), g.base), g.base)
+	return g.ledger.lines[min(max(after, 0), g.base):g.base:g.base]
 }
 
 // Nodes are personhood.Members.Nodes of the members file of this name, while
