@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
@@ -87,6 +88,14 @@ func commands() *cli.Command {
 // wrongUsage keeps the library from printing the whole help over the one line
 // that says what is wrong.
 func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	if _, flag, unknown := strings.Cut(err.Error(), "flag provided but not defined: -"); unknown && len(flag) > 2 {
+		var names []string
+		for _, f := range cmd.Flags {
+			names = append(names, f.Names()...)
+		}
+		flag = strings.TrimLeft(flag, "-")
+		return usagef("there is no flag --%s; the nearest is --%s (see: %s --help)", flag, nearest(flag, append(names, "help")), cmd.FullName())
+	}
 	return usagef("%w (see: %s --help)", err, cmd.FullName())
 }
 

@@ -116,6 +116,9 @@ func runPollCreate(ctx context.Context, cmd *cli.Command) error {
 	if relay == "" && !cmd.Bool("print") {
 		return usagef("create needs --relay, or --print")
 	}
+	if len(cmd.StringSlice("option")) < 2 {
+		return usagef("a poll needs a choice: give --option at least twice")
+	}
 	ev := draftPoll(cmd)
 	root := cmd.String("root")
 	if relay != "" {

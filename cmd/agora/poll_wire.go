@@ -269,7 +269,10 @@ func download(ctx context.Context, at string, trusted bool, most int64) ([]byte,
 			Error string `json:"error"`
 		}
 		_ = json.Unmarshal(body, &said) // a body that says nothing is no worse
-		err = fmt.Errorf("%s answered %s %s", at, resp.Status, said.Error)
+		if said.Error == "" {
+			said.Error = "and nothing that says why"
+		}
+		err = fmt.Errorf("%s answered %s: %s", at, resp.Status, said.Error)
 	}
 	return body, err
 }

@@ -245,9 +245,22 @@ func parseConfig(r io.Reader, cfg *Config) error {
 		if key := bad.Key(); len(key) > 0 {
 			where = " (" + strings.Join(key, ".") + ")"
 		}
-		return fmt.Errorf("line %d, column %d: %s%s", row, column, strings.TrimPrefix(bad.Error(), "toml: "), where)
+		return fmt.Errorf("line %d, column %d: %s%s", row, column, plainly(strings.TrimPrefix(bad.Error(), "toml: ")), where)
 	}
 	return err
+}
+
+// plainly says without Go's types that a value is of the wrong one.
+func plainly(what string) string {
+	is, want, wrong := strings.Cut(strings.TrimPrefix(what, "cannot decode TOML "), " into struct field ")
+	if !wrong {
+		return what
+	}
+	want = want[strings.LastIndexByte(want, ' ')+1:]
+	if word, ok := map[string]string{"string": "text in quotes", "bool": "true or false", "int": "a whole number", "float64": "a number", "[]string": "a list in brackets"}[want]; ok {
+		want = word
+	}
+	return fmt.Sprintf("want %s, not %s (agora serve --print-config shows each setting)", want, is)
 }
 
 // unknownKeys names each key that is no setting, and what was probably meant.

@@ -36,8 +36,12 @@ func (cfg Config) validate() error {
 		}
 	}
 	for setting, address := range map[string]string{"listen": cfg.Listen, "metrics_listen": cfg.MetricsListen} {
-		if _, _, err := net.SplitHostPort(address); err != nil && (address != "" || setting == "listen") {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil && (address != "" || setting == "listen") {
 			return fmt.Errorf("%s: %q is no address: want host:port, such as 127.0.0.1:7447", setting, address)
+		}
+		if _, err := net.LookupPort("tcp", port); err != nil {
+			return fmt.Errorf("%s: %q is no port of %q: want 0 to 65535, 0 for a free one", setting, port, address)
 		}
 	}
 	if _, err := parseSets(cfg.ReadySets); err != nil {
