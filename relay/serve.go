@@ -28,7 +28,7 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		about, known = r.paths.Presence(door)
 	}
 	if !known {
-		http.NotFound(w, req)
+		http.Error(w, "404: no relay, feed or page is at this address; the relay's own page is at /", http.StatusNotFound)
 		return
 	}
 	ip := r.ClientIP(req)
