@@ -85,6 +85,12 @@ func (s *server) features(base string, nips []int) []feature {
 	if has(50) {
 		list = append(list, feature{Name: "Search", Text: "over notes, articles and profiles (NIP-50)."})
 	}
+	if s.parts.feeds != nil {
+		list = append(list, feature{Name: "Feeds", Text: "each an address of its own, ranked by what the reader chooses:", Link: base + "/v1/feeds"})
+	}
+	if s.parts.polls != nil {
+		list = append(list, feature{Name: "Polls", Text: "(NIP-88) that anybody can count again from their events."})
+	}
 	if has(77) {
 		list = append(list, feature{Name: "Sync", Text: "with other relays sends only what differs (NIP-77)."})
 	}
