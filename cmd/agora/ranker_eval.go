@@ -80,9 +80,14 @@ func runRankerEval(ctx context.Context, cmd *cli.Command) error {
 	}
 	c := &contest{ctx: ctx, out: cmd.Root().Writer, shelf: shelf, all: all, settings: trial.Settings{Pool: cmd.Int("pool"), Moments: cmd.Int("moments")}, jobs: max(1, cmd.Int("jobs"))}
 	if name := cmd.String("events"); name != "" {
-		return errors.Join(c.real(name), shelf.Close())
+		err = c.real(name)
+	} else {
+		err = c.simulated(cmd.String("real"), cmd.IntSlice("seeds"), families)
 	}
-	return errors.Join(c.simulated(cmd.String("real"), cmd.IntSlice("seeds"), families), shelf.Close())
+	if ctx.Err() != nil {
+		err = &exit{exitInterrupted, errors.New("interrupted before everything was replayed")}
+	}
+	return errors.Join(err, shelf.Close())
 }
 
 // judged are the built-in ones and the files that were named.
