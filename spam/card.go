@@ -39,6 +39,8 @@ type scriptReport struct {
 	TPR, AUC     float64
 }
 
+const bursts = 8 // that measure
+
 // row of the table of numbers.
 type cardRow struct {
 	what, must, reached string
@@ -53,7 +55,8 @@ func (c *Classifier) Card(samples []Sample) ([]byte, error) {
 		return nil, fmt.Errorf("%w: its report: %w", ErrModel, err)
 	}
 	b := new(bytes.Buffer)
-	fmt.Fprintf(b, cardHead, c.model.about.Digest, len(shipped)+len(shippedVectors)+len(secondONNX)+len(tier0ONNX)+len(shippedHead))
+	fmt.Fprintf(b, cardHead, c.model.about.Digest, len(shipped)+len(shippedVectors)+len(secondONNX)+len(tier0ONNX)+len(shippedHead),
+		spelled(c.head.Report.Tested), burstSeed, burstSeed+bursts-1)
 	fmt.Fprint(b, "| what | must reach | reached | |\n|---|---|---|---|\n")
 	for _, r := range c.cardRows(&text, samples) {
 		verdict := "**missed**"
@@ -105,7 +108,11 @@ func (r *SideReport) each() string {
 	for _, s := range r.Seeds {
 		words = append(words, fmt.Sprintf("%.3f, %.3f, %.3f", s.F1, s.TPR1, s.TPR01))
 	}
-	return "best F1, TPR at 1 %, at 0.1 %: " + strings.Join(words, " · ")
+	least := Range{1, 1, 1}
+	for _, s := range r.Seeds {
+		least = Range{min(least.F1, s.F1), min(least.TPR1, s.TPR1), min(least.TPR01, s.TPR01)}
+	}
+	return fmt.Sprintf("best F1, TPR at 1 %%, at 0.1 %%: %s; the least %.3f, %.3f, %.3f", strings.Join(words, " · "), least.F1, least.TPR1, least.TPR01)
 }
 
 func (r *SideReport) shipped() string {
@@ -131,12 +138,20 @@ func (h headReport) String() string {
 		h.AUC, h.AUC95[0], h.AUC95[1], h.TPR, h.TPR95[0], h.TPR95[1], 100*h.At, h.TPRCrossed, 100*h.FPRCrossed, percent(h.FPRCrossed95), h.Positives, h.Negatives)
 }
 
+func spelled(seeds []uint64) string {
+	words := make([]string, 0, len(seeds))
+	for _, s := range seeds {
+		words = append(words, fmt.Sprint(s))
+	}
+	return strings.Join(words, ", ")
+}
+
 func percent(i [2]float64) string { return fmt.Sprintf("%.2f–%.2f %%", 100*i[0], 100*i[1]) }
 
 func (c *Classifier) burstRow(samples []Sample, blind bool) cardRow {
 	var sum, worst Bursts
 	met := true
-	for _, b := range c.MeasureBursts(samples, 8, 1000, blind) {
+	for _, b := range c.MeasureBursts(samples, burstSeed, bursts, 1000, blind) {
 		sum.After, sum.Caught, sum.Ham, sum.Hit = sum.After+b.After, sum.Caught+b.Caught, sum.Ham+b.Ham, sum.Hit+b.Hit
 		worst.Caught = min(b.Caught-b.After, worst.Caught)
 		worst.Hit = max(b.Hit, worst.Hit)
@@ -250,8 +265,23 @@ thresholds reach. Intervals of AUC and TPR resample whole campaigns, those of ra
 The Nostr notes carry neither key nor time. **The stream is simulated**: texts, labels and campaigns are real, keys, times,
 standing in the graph, profiles and the burst's paraphrases come from the seeded generator in simulate.go, whose assumptions
 are written there. Its figures say how the parts work together under those assumptions, not what a relay will see. The head and
-its thresholds are from streams of seeds 0 to 2; every figure here is from streams of seeds 200 to 204, each fold judged by a head
-and thresholds that saw none of its campaigns. Seeds 50 to 52 served to choose the numbers of behaviour and measure nothing.
+its thresholds are from streams of seeds 0 to 2; every figure here is from streams of seeds %s and bursts of seeds
+%d to %d, each fold judged by a head and thresholds that saw none of its campaigns.
+
+What was chosen after looking, and at what:
+
+- The six numbers of behaviour that were added last, on streams of seeds 50 to 52, which measure nothing now.
+- The weight of the bursts in fitting and the habits of the simulated authors, while the figures of streams 200 to 204 were in
+  sight. On those the head reached F1 .957, TPR .964 at 1 %% and .909 at 0.1 %%; two of the five by themselves only .948 and .949
+  at 1 %%. They measure nothing now. The seeds of the table were first played, once, after head and generator were final; nothing
+  about either was changed since.
+- The threshold of "sure" under bursts (0.0005, 0.0004 and 0.0002 of the ham were tried, the last is shipped), on the bursts that
+  measured then. The bursts of seeds 300 to 307, which took their place, were looked at too and measure nothing now. The four
+  templates that measure are still the same four: other draws of them are new, their wording is not.
+- Han's factor (twenty times the odds that Latin is asked for, instead of ten), after seeing its hits out of fold. Its row below
+  is therefore no test of that choice; 99 ham notes leave none to make one with.
+- No texts were kept aside. What was tuned about them (regularisation, weights, n-grams, the share that tier 1 is asked about) was
+  tuned on the five folds that measure; the rows with the folds cut otherwise show how far that moves the figures on this corpus.
 
 Two heads are fitted: one for relays whose graph knows people, one for relays whose graph knows nobody, where everybody is a
 stranger and most keys are new. The second is asked more before it says "sure".
@@ -271,6 +301,9 @@ const cardFoot = `
   and the complaints about them, which differ in topic and length too: its figures flatter it. It is a soft sign, and no rule can refuse by it.
 - Scripts with fewer than 500 ham notes are asked for twenty times the odds that Latin is: their spam is missed more often, and
   what little is known of their ham does not decide. With the folds cut otherwise the figures move by a few points: see the table.
+- A program that nobody known follows, run by a key a few hours old, which writes every half minute, is held for sure spam whatever
+  its words: of the eight bursts that measure, 358 of the 440 block notices of one such key are hit in one (seed 505), and nearly
+  nothing in the others. That alone misses the row of the bursts. Whom a seed or its friends follow is spared.
 - A relay that knows nobody yet (no graph, no seeds) misses more and is wrong more often: see its rows. Set spam_seeds.
 - Of a text longer than 4 KiB only the two ends are read: what stands between is not seen.
 - A patient spammer who writes each note anew, with aged keys and profiles, is met by the words alone.

@@ -3,6 +3,7 @@ package spam
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -48,8 +49,14 @@ func TestShippedModelReachesItsNumbers(t *testing.T) {
 	}
 }
 
+// These bursts were in sight when thresholds were chosen: they keep what was
+// reached from getting lost. The card measures on others, see there.
 func TestBurstOfFreshKeysIsCaughtAfterTheFirstTen(t *testing.T) {
-	for _, b := range judge(t).MeasureBursts(lines[Sample](t, "stream.jsonl.zst"), 2, 1000, false) {
+	notes := 1000
+	if raceEnabled {
+		notes = 200 // one goroutine, which the detector makes ten times slower
+	}
+	for _, b := range judge(t).MeasureBursts(lines[Sample](t, "stream.jsonl.zst"), 300, 2, notes, false) {
 		if b.Caught*100 < b.After*99 || b.Hit*1000 > b.Ham {
 			t.Errorf("%+v", b)
 		}
@@ -80,16 +87,21 @@ func TestRelayThatKnowsNobodyLeavesPeopleAlone(t *testing.T) {
 }
 
 func TestFittingAgainGivesTheShippedHead(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fits for ten seconds")
+	if raceEnabled {
+		t.Skip("one goroutine, and minutes of it") // it runs without the race detector
 	}
-	got := judge(t).Fit(lines[Sample](t, "stream.jsonl.zst"))
-	want := judge(t).head
-	for _, pair := range [...][2]*Line{{&got.Known, &want.Known}, {&got.Blind, &want.Blind}} {
-		for i, w := range pair[0].Weights {
-			if d := w - pair[1].Weights[i]; d > 1e-6 || d < -1e-6 {
-				t.Errorf("%s weighs %v, the shipped head has %v", behaviours[i], w, pair[1].Weights[i])
+	c, samples := judge(t), lines[Sample](t, "stream.jsonl.zst")
+	for _, blind := range []bool{false, true} {
+		got, _ := c.fit(samples, blind)
+		want := c.head.line(blind)
+		for i, w := range got.Weights {
+			if math.Abs(w-want.Weights[i]) > 1e-6 {
+				t.Errorf("blind %t: %s weighs %v, the shipped head has %v", blind, behaviours[i], w, want.Weights[i])
 			}
+		}
+		if math.Abs(got.Bias-want.Bias) > 1e-6 || math.Abs(got.Suspect-want.Suspect) > 1e-6 || math.Abs(got.Sure-want.Sure) > 1e-6 {
+			t.Errorf("blind %t: bias %v, thresholds %v and %v; the shipped head has %v, %v and %v",
+				blind, got.Bias, got.Suspect, got.Sure, want.Bias, want.Suspect, want.Sure)
 		}
 	}
 }
@@ -116,8 +128,14 @@ func TestHostileTextsTakeBoundedTime(t *testing.T) {
 	} {
 		begin := time.Now()
 		c.time(text, 3, window, Standing{})
-		if took := time.Since(begin); took > 100*time.Millisecond {
+		if took := time.Since(begin); took > 10*time.Second { // what takes the square of the length takes minutes
 			t.Errorf("%s: took %s", name, took)
+		}
+		read := newText()
+		read.read(text)
+		read.gather()
+		if most := headBytes + tailBytes; len(read.out) > 2*most || len(read.rows) > 10*most {
+			t.Errorf("%s: %d characters and %d n-grams are looked at", name, len(read.out), len(read.rows))
 		}
 	}
 }
