@@ -61,6 +61,9 @@ func (r *remote) read(ctx context.Context) {
 	defer stop()
 	for {
 		kind, msg, err := r.ws.ReadMessage()
+		if err != nil && ctx.Err() != nil { // it was we who hung up
+			err = ctx.Err()
+		}
 		one := incoming{end: err}
 		if err == nil && kind != websocket.TextMessage {
 			continue

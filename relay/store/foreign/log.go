@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	"agora/relay/store"
 
@@ -107,10 +108,16 @@ func (l *Log) Run(ctx context.Context) error {
 			l.closed = true
 			l.gate.Unlock()
 			l.refuseQueued()
+			time.Sleep(lastRead)
 			return l.graves.close()
 		}
 	}
 }
+
+// lastRead is how long Run waits before the store may be closed: eventstore's
+// LMDB ends a read transaction only after it has closed the channel of its
+// answer, and the program dies (SIGSEGV) when the map goes in between.
+const lastRead = 100 * time.Millisecond
 
 func (l *Log) refuseQueued() {
 	for {
