@@ -386,9 +386,13 @@ func (p *polls) stream(w http.ResponseWriter, r *http.Request, of *poll.Poll, an
 			return
 		case <-tick.C:
 		}
-		var err error
-		if answer, err = p.tallyOf(r.Context(), of); err != nil {
+		next, err := p.tallyOf(r.Context(), of)
+		if no, ok := errors.AsType[*httpProblem](err); ok && no.status == http.StatusServiceUnavailable {
+			continue // busy: what was sent stands
+		}
+		if err != nil {
 			return
 		}
+		answer = next
 	}
 }
