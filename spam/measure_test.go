@@ -52,11 +52,7 @@ func TestShippedModelReachesItsNumbers(t *testing.T) {
 // These bursts were in sight when thresholds were chosen: they keep what was
 // reached from getting lost. The card measures on others, see there.
 func TestBurstOfFreshKeysIsCaughtAfterTheFirstTen(t *testing.T) {
-	notes := 1000
-	if raceEnabled {
-		notes = 200 // one goroutine, which the detector makes ten times slower
-	}
-	for _, b := range judge(t).MeasureBursts(lines[Sample](t, "stream.jsonl.zst"), 300, 2, notes, false) {
+	for _, b := range judge(t).MeasureBursts(lines[Sample](t, "stream.jsonl.zst"), 300, 2, 1000, false) {
 		if b.Caught*100 < b.After*99 || b.Hit*1000 > b.Ham {
 			t.Errorf("%+v", b)
 		}
