@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"agora/personhood"
@@ -16,7 +19,8 @@ import (
 const (
 	closeLook  = 30 * time.Second // how often polls are looked at
 	closeTwice = time.Minute      // how long a poll must have been due, by a clock that never jumps
-	mostDue    = 100_000          // polls with an end that are remembered; beyond, the rest waits for a restart
+	closeAgain = 10 * time.Minute // between readings of all polls
+	mostDue    = 100_000          // polls with an end that are remembered; beyond, those that end last wait
 )
 
 // closer signs the close events of polls whose host this relay is. A poll is
@@ -27,6 +31,8 @@ type closer struct {
 	read  store.Pos // how far the log was read for polls
 	known bool      // the polls from before read are in due
 	due   map[string]*duePoll
+	again time.Time       // before it, polls that were left out are not read again
+	left  nostr.Timestamp // the earliest end of a poll for which there was no room; zero: none
 }
 
 type duePoll struct {
@@ -36,7 +42,7 @@ type duePoll struct {
 
 // look closes what has been due for long enough.
 func (c *closer) look(ctx context.Context, now time.Time) error {
-	if err := c.follow(ctx); err != nil {
+	if err := c.follow(ctx, now); err != nil {
 		return err
 	}
 	var all error
@@ -51,10 +57,17 @@ func (c *closer) look(ctx context.Context, now time.Time) error {
 }
 
 // follow learns of polls: all that are held at first, then those that come.
-func (c *closer) follow(ctx context.Context) error {
+func (c *closer) follow(ctx context.Context, now time.Time) error {
+	// Polls that were left out are read again when there is room, or their time.
+	if c.left != 0 && (len(c.due) < mostDue/2 || !now.Before(c.left.Time())) && now.After(c.again) {
+		c.known, c.again = false, now.Add(closeAgain)
+	}
 	if !c.known {
+		c.left = 0
 		head := c.polls.core.store.Head()
-		c.due = map[string]*duePoll{}
+		if c.due == nil {
+			c.due = map[string]*duePoll{}
+		}
 		for rec, err := range c.polls.core.store.Query(ctx, nostr.Filter{Kinds: []int{poll.KindPoll}}) {
 			if err != nil {
 				return fmt.Errorf("look for polls: %w", err)
@@ -89,11 +102,38 @@ func (c *closer) add(rec *store.Record) error {
 		return err
 	}
 	p, err := poll.Parse(ev)
-	if err != nil || p.Group == "" || p.Ends == 0 || p.Host != "" && p.Host != c.polls.self || len(c.due) >= mostDue {
+	if err != nil || !closes(&p, c.polls.self) {
 		return nil //nolint:nilerr // not a poll that we close
 	}
-	c.due[p.ID] = &duePoll{poll: &p}
+	if c.due[p.ID] == nil {
+		c.due[p.ID] = &duePoll{poll: &p}
+	}
+	if len(c.due) > mostDue {
+		c.thin(mostDue - mostDue/8) // not at every poll
+	}
 	return nil
+}
+
+// thin forgets all but so many polls, those that end first. The log has the
+// others.
+func (c *closer) thin(keep int) {
+	all := slices.SortedFunc(maps.Values(c.due), func(a, b *duePoll) int {
+		return cmp.Or(cmp.Compare(a.poll.Ends, b.poll.Ends), cmp.Compare(a.poll.ID, b.poll.ID))
+	})
+	for _, d := range all[keep:] {
+		if !d.since.IsZero() {
+			c.polls.core.people.gate.Closing(d.poll.ID, false)
+		}
+		delete(c.due, d.poll.ID)
+	}
+	if first := all[keep].poll.Ends; c.left == 0 || first < c.left {
+		c.left = first
+	}
+}
+
+// closes reports whether this relay closes a poll once it has ended.
+func closes(p *poll.Poll, self string) bool {
+	return p.Group != "" && p.Ends != 0 && (p.Host == "" || p.Host == self)
 }
 
 // consider looks at one poll; done says that there is no more to do.

@@ -20,13 +20,15 @@ import (
 )
 
 const (
-	mostHooks     = 1024             // that wait for their poll, or for an answer
-	mostHooksEach = 32               // of one key
-	hookTries     = 12               // then it is given up: after about two days
-	hookFirst     = time.Minute      // before the second try; it doubles up to a day
-	hookTime      = 10 * time.Second // for one delivery
-	hookRound     = 32               // deliveries in one round
-	hookPrefix    = "polls/hook/"    // of the store's notes that keep them
+	mostHooks     = 1024                 // that wait for their poll, or for an answer
+	mostHooksEach = 8                    // of one key
+	hookAhead     = 366 * 24 * time.Hour // how far off a poll's end may be
+	hookStale     = 7 * 24 * time.Hour   // after its end, a poll that is not closed will not be
+	hookTries     = 12                   // then it is given up: after about two days
+	hookFirst     = time.Minute          // before the second try; it doubles up to a day
+	hookTime      = 10 * time.Second     // for one delivery
+	hookRound     = 32                   // deliveries in one round
+	hookPrefix    = "polls/hook/"        // of the store's notes that keep them
 )
 
 // hook is somebody who wants to be told when a poll is closed.
@@ -94,18 +96,35 @@ func (h *hooks) fits(address, by string) error {
 	return nil
 }
 
-// add keeps a hook; a poll has one, the first.
+// awaits says whether this relay will close a poll, soon enough to wait for.
+func (h *hooks) awaits(of *poll.Poll) error {
+	switch {
+	case of.Ends == 0:
+		return problem(http.StatusBadRequest, "a webhook is told when a poll is closed, and this one has no end: give ends_at")
+	case !closes(of, h.self):
+		return problem(http.StatusBadRequest, "a webhook is told when this relay closes a poll, and it will not close this one: only a group's poll, which names no other host")
+	case of.Ends.Time().After(time.Now().Add(hookAhead)):
+		return problem(http.StatusBadRequest, "a webhook waits a year at most, and this poll ends later")
+	}
+	return nil
+}
+
+// add keeps a hook; a poll has one, the first. The same one may be asked for
+// again.
 func (h *hooks) add(ctx context.Context, one hook) error {
 	h.mu.Lock()
-	_, taken := h.wait[one.Poll]
+	old, taken := h.wait[one.Poll]
 	if !taken {
 		h.wait[one.Poll] = one
 	}
 	h.mu.Unlock()
-	if taken {
+	switch {
+	case !taken:
+		return h.keep(ctx, one)
+	case old.By == one.By && old.URL == one.URL:
 		return nil
 	}
-	return h.keep(ctx, one)
+	return problem(http.StatusConflict, "the poll is held, but a poll has one webhook, and this one has another already")
 }
 
 func (h *hooks) keep(ctx context.Context, one hook) error {
@@ -152,12 +171,27 @@ func (h *hooks) deliver(ctx context.Context, p *polls) {
 			continue
 		}
 		c, err := p.count(ctx, of)
-		if err != nil || c.close == nil {
+		if err != nil {
+			continue
+		}
+		if c.close == nil {
+			h.outlive(ctx, one, of)
 			continue
 		}
 		all.Go(func() { h.settle(ctx, one, h.send(ctx, one, c)) })
 	}
 	all.Wait()
+}
+
+// outlive drops a hook whose poll should have been closed long ago.
+func (h *hooks) outlive(ctx context.Context, one hook, of *poll.Poll) {
+	if closes(of, h.self) && time.Since(of.Ends.Time()) < hookStale {
+		return
+	}
+	h.core.log.Warn("polls: a webhook is dropped, for its poll is not closed here", "poll", one.Poll)
+	if err := h.forget(ctx, one); err != nil {
+		h.core.log.Error("polls: a webhook that was dropped is still kept", "poll", one.Poll, "error", err)
+	}
 }
 
 // later looks at a hook again when its poll has ended.

@@ -113,15 +113,16 @@ func (p *polls) servePost(w http.ResponseWriter, r *http.Request) error {
 
 // take publishes the poll as if it had come from a socket.
 func (p *polls) take(w http.ResponseWriter, r *http.Request, req *pollRequest, ev *nostr.Event, creator string) error {
-	if _, err := poll.Parse(ev); err != nil {
+	of, err := poll.Parse(ev)
+	if err != nil {
 		return problem(http.StatusBadRequest, "%v", err)
 	}
 	if req.Webhook != "" {
 		if err := p.hooks.fits(req.Webhook, creator); err != nil {
 			return err
 		}
-		if endOf(ev) == 0 {
-			return problem(http.StatusBadRequest, "a webhook is told when a poll is closed, and this one has no end: give ends_at")
+		if err := p.hooks.awaits(&of); err != nil {
+			return err
 		}
 	}
 	from := admit.Peer{Origin: admit.Socket, IP: p.server.relay.ClientIP(r)}
@@ -143,14 +144,6 @@ func (p *polls) take(w http.ResponseWriter, r *http.Request, req *pollRequest, e
 	return answerJSON(w, http.StatusCreated, postedAnswer{
 		ID: ev.ID, Event: *ev, URL: httpURL(p.core.urls[0]) + "/v1/polls/" + ev.ID, Webhook: req.Webhook,
 	})
-}
-
-func endOf(ev *nostr.Event) nostr.Timestamp {
-	p, err := poll.Parse(ev)
-	if err != nil {
-		return 0
-	}
-	return p.Ends
 }
 
 // readPollRequest reads a body: a request, or the signed poll itself.

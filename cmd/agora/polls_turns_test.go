@@ -5,6 +5,10 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"agora/personhood/poll"
+
+	"github.com/nbd-wtf/go-nostr"
 )
 
 func TestAPollIsCountedByOneAndFewAreCountedAtOnce(t *testing.T) {
@@ -35,5 +39,36 @@ func TestAPollIsCountedByOneAndFewAreCountedAtOnce(t *testing.T) {
 	three()
 	if len(turns.each) != 0 || len(turns.all) != 0 {
 		t.Errorf("left behind: %d polls, %d counts", len(turns.each), len(turns.all))
+	}
+}
+
+func TestPollsThatEndLastMakeRoom(t *testing.T) {
+	c := &closer{due: map[string]*duePoll{}}
+	for id, ends := range map[string]nostr.Timestamp{"late": 3000, "soon": 1000, "then": 2000, "last": 4000} {
+		c.due[id] = &duePoll{poll: &poll.Poll{ID: id, Ends: ends}}
+	}
+	c.thin(2)
+	if len(c.due) != 2 || c.due["soon"] == nil || c.due["then"] == nil || c.left != 3000 {
+		t.Errorf("kept %v, the earliest left out ends at %d", c.due, c.left)
+	}
+}
+
+func TestAWebhookIsForAPollThatIsClosedHereSoon(t *testing.T) {
+	h := &hooks{self: "us", wait: map[string]hook{"p": {Poll: "p", By: "a", URL: "http://x/"}}}
+	soon, far := nostr.Now()+3600, nostr.Now()+400*24*3600
+	for _, bad := range []poll.Poll{{Ends: soon}, {Group: "g"}, {Group: "g", Ends: far}, {Group: "g", Ends: soon, Host: "them"}} {
+		if h.awaits(&bad) == nil {
+			t.Errorf("waits for %+v", bad)
+		}
+	}
+	if err := h.awaits(&poll.Poll{Group: "g", Ends: soon, Host: "us"}); err != nil {
+		t.Error(err)
+	}
+	if err := h.add(t.Context(), hook{Poll: "p", By: "a", URL: "http://x/"}); err != nil {
+		t.Error(err)
+	}
+	err := h.add(t.Context(), hook{Poll: "p", By: "b", URL: "http://y/"})
+	if no, ok := errors.AsType[*httpProblem](err); !ok || no.status != http.StatusConflict {
+		t.Errorf("a second caller is told %v", err)
 	}
 }
