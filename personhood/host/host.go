@@ -52,6 +52,7 @@ type Group struct {
 	stands  map[[32]byte]int    // members files ever published -> their lines
 	files   map[[32]byte][]byte // some of them, at most keptFiles
 	due     time.Time           // of the next root
+	overdue map[int]time.Time   // leaves whose evidence has run out -> when that was first seen
 }
 
 const (
@@ -79,7 +80,7 @@ func Open(ctx context.Context, cfg Config) (*Group, error) {
 	}
 	g := &Group{
 		cfg: cfg, now: make(chan struct{}, 1), // wishes; when full, one is on its way
-		stands: map[[32]byte]int{}, files: map[[32]byte][]byte{},
+		stands: map[[32]byte]int{}, files: map[[32]byte][]byte{}, overdue: map[int]time.Time{},
 	}
 	if g.address, err = personhood.ParseAddress(personhood.Address{Key: pub, D: cfg.D}.String()); err != nil {
 		return nil, fmt.Errorf("host: %w", err)

@@ -421,8 +421,17 @@ func TestMembershipEndsWithItsEvidence(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.mustJoin(1, 2)
+	if _, err := p.join(2, fmt.Sprintf("u2 host k2 %d", time.Now().Add(24*time.Hour).Unix())); err != nil {
+		t.Fatal(err)
+	}
+	p.g.look(time.Now().Add(48 * time.Hour)) // a clock that jumps ahead, and comes back
 	p.publish()
-	if s := p.g.State(); s.People != 1 || !strings.Contains(p.log(), `"why":"expired"`) {
+	if s := p.g.State(); s.People != 3 || len(p.g.overdue) != 1 {
+		t.Errorf("after the first look: %+v, overdue %v", s, p.g.overdue)
+	}
+	p.g.overdue[0] = time.Now().Add(-p.g.lookEvery())
+	p.publish()
+	if s := p.g.State(); s.People != 2 || !strings.Contains(p.log(), `"why":"expired"`) {
 		t.Errorf("%+v", s)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -22,7 +23,7 @@ const retryAfter = 10 * time.Second
 // A restart does not change the rhythm, for a root out of turn would show who
 // joined just before it.
 func (g *Group) Run(ctx context.Context) error {
-	tick := time.NewTicker(min(g.cfg.Batch, time.Minute))
+	tick := time.NewTicker(g.lookEvery())
 	defer tick.Stop()
 	next := g.resumeAt(time.Now())
 	for {
@@ -34,6 +35,7 @@ func (g *Group) Run(ctx context.Context) error {
 		case <-g.now:
 			forced = true
 		case <-tick.C:
+			g.look(time.Now())
 		}
 		if !forced && time.Now().Before(next) {
 			continue
@@ -88,7 +90,7 @@ func (g *Group) hurry() {
 func (g *Group) publish(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.expire(ctx, time.Now().Unix()); err != nil {
+	if err := g.expire(ctx, time.Now()); err != nil {
 		return err
 	}
 	n := len(g.ledger.lines)
@@ -120,19 +122,46 @@ func (g *Group) publish(ctx context.Context) error {
 	return g.announce(ctx)
 }
 
-// expire writes down who goes because their evidence has run out.
-func (g *Group) expire(ctx context.Context, now int64) error {
+// overdueLocked notes whose evidence has run out, and since when by a clock
+// that never jumps: one that is ahead for a moment takes nobody out.
+func (g *Group) overdueLocked(now time.Time) {
 	for leaf := range g.ledger.members {
 		m := &g.ledger.members[leaf]
-		if m.removed || m.expires == 0 || m.expires > now {
+		if m.removed || m.expires == 0 || m.expires > now.Unix() {
+			delete(g.overdue, leaf)
+			continue
+		}
+		if _, seen := g.overdue[leaf]; !seen {
+			g.overdue[leaf] = time.Now()
+		}
+	}
+}
+
+// look is a look at whose evidence has run out, between roots.
+func (g *Group) look(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.overdueLocked(now)
+}
+
+// expire writes down who goes because their evidence has run out: those found
+// so twice, a while apart.
+func (g *Group) expire(ctx context.Context, now time.Time) error {
+	g.overdueLocked(now)
+	for _, leaf := range slices.Sorted(maps.Keys(g.overdue)) {
+		if time.Since(g.overdue[leaf]) < g.lookEvery() {
 			continue
 		}
 		if err := g.ledger.remove(ctx, leaf, "expired"); err != nil {
 			return err
 		}
+		delete(g.overdue, leaf)
 	}
 	return nil
 }
+
+// lookEvery is between two looks at the clock.
+func (g *Group) lookEvery() time.Duration { return min(g.cfg.Batch, time.Minute) }
 
 // grown is the tree as the first n lines have it. It is made anew, for the
 // published one is read by others; but from its leaves, so only what is new is
