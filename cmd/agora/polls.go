@@ -34,8 +34,8 @@ type polls struct {
 	members func(sum [32]byte) ([]byte, bool)
 
 	over    chan struct{} // closed when Run has ended
-	streams chan struct{} // running tallies being sent; when full: 503
-	dumps   chan struct{} // ballots being sent; when full: 503
+	streams *seats        // running tallies being sent; when full: 503
+	dumps   *seats        // ballots being sent; when full: 503
 	turns   *turns
 
 	mu     sync.Mutex // guards what follows
@@ -58,8 +58,8 @@ func (s *server) openPolls(c *core) (*polls, error) {
 	p := &polls{
 		server: s, core: c, self: self, events: wholeLog{c.store}, posts: newPostRate(),
 		over:    make(chan struct{}),
-		streams: make(chan struct{}, 64), // running tallies being sent; when full: 503
-		dumps:   make(chan struct{}, 4),  // ballots being sent; when full: 503
+		streams: newSeats(64, 16),
+		dumps:   newSeats(4, 2),
 		turns:   newTurns(), cached: map[string]*counted{}, crowds: map[[32]byte]int{},
 	}
 	if s.parts.groups != nil {

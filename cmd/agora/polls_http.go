@@ -271,13 +271,12 @@ func (p *polls) serveBallots(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case p.dumps <- struct{}{}:
-		defer func() { <-p.dumps }()
-	default:
+	leave, ok := p.dumps.take(p.server.relay.ClientIP(r))
+	if !ok {
 		w.Header().Set("Retry-After", "10") // seconds
-		return problem(http.StatusServiceUnavailable, "too many are fetching ballots at the moment; ask again in ten seconds")
+		return problem(http.StatusServiceUnavailable, "too many are fetching ballots at the moment, or you are already; ask again in ten seconds")
 	}
+	defer leave()
 	ctx := r.Context()
 	var filters []nostr.Filter
 	lines := []*nostr.Event{ev}
@@ -331,13 +330,12 @@ func (p *polls) serveStream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case p.streams <- struct{}{}:
-		defer func() { <-p.streams }()
-	default:
+	leave, ok := p.streams.take(p.server.relay.ClientIP(r))
+	if !ok {
 		w.Header().Set("Retry-After", "30") // seconds
-		return problem(http.StatusServiceUnavailable, "too many streams at the moment; ask again in half a minute")
+		return problem(http.StatusServiceUnavailable, "too many streams at the moment, or too many of yours; ask again in half a minute")
 	}
+	defer leave()
 	answer, err := p.tallyOf(r.Context(), of)
 	if err != nil {
 		return err

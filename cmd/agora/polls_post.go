@@ -57,14 +57,18 @@ type postRate struct {
 
 func newPostRate() *postRate { return &postRate{posts: map[netip.Prefix]int{}} }
 
-// allow reports whether this address may post now; an IPv6 network of 64 bits
-// is one address.
-func (p *postRate) allow(addr netip.Addr) bool {
+// callerOf is whom an address stands for: an IPv6 network of 64 bits is one.
+func callerOf(addr netip.Addr) (netip.Prefix, error) {
 	addr, bits := addr.Unmap().WithZone(""), 64
 	if addr.Is4() {
 		bits = 32
 	}
-	who, err := addr.Prefix(bits)
+	return addr.Prefix(bits)
+}
+
+// allow reports whether this address may post now.
+func (p *postRate) allow(addr netip.Addr) bool {
+	who, err := callerOf(addr)
 	if err != nil {
 		return false
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -72,4 +73,40 @@ func enter(ctx context.Context, place chan struct{}, late <-chan time.Time) erro
 	case <-late:
 		return problem(http.StatusServiceUnavailable, "too many polls are being counted at the moment; ask again in ten seconds")
 	}
+}
+
+// seats are places for long answers, of which one address may have only some.
+type seats struct {
+	most, each int
+
+	mu    sync.Mutex // guards what follows
+	taken int
+	by    map[netip.Prefix]int
+}
+
+func newSeats(most, each int) *seats {
+	return &seats{most: most, each: each, by: map[netip.Prefix]int{}}
+}
+
+// take is a place for this address; false when there is none.
+func (s *seats) take(addr netip.Addr) (leave func(), ok bool) {
+	who, err := callerOf(addr)
+	if err != nil {
+		who = netip.Prefix{} // all without an address are one
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken >= s.most || s.by[who] >= s.each {
+		return nil, false
+	}
+	s.taken++
+	s.by[who]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.taken--
+		if s.by[who]--; s.by[who] == 0 {
+			delete(s.by, who)
+		}
+	}, true
 }

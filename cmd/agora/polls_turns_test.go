@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -70,5 +71,28 @@ func TestAWebhookIsForAPollThatIsClosedHereSoon(t *testing.T) {
 	err := h.add(t.Context(), hook{Poll: "p", By: "b", URL: "http://y/"})
 	if no, ok := errors.AsType[*httpProblem](err); !ok || no.status != http.StatusConflict {
 		t.Errorf("a second caller is told %v", err)
+	}
+}
+
+func TestOneAddressCannotTakeAllSeats(t *testing.T) {
+	s, addr := newSeats(3, 2), netip.MustParseAddr
+	var leave []func()
+	for _, step := range []struct {
+		addr string
+		want bool
+	}{{"2001:db8::1", true}, {"2001:db8::2", true}, {"2001:db8::3", false}, {"192.0.2.1", true}, {"192.0.2.2", false}} {
+		done, ok := s.take(addr(step.addr))
+		if ok != step.want {
+			t.Errorf("%s: %t", step.addr, ok)
+		}
+		if ok {
+			leave = append(leave, done)
+		}
+	}
+	for _, done := range leave {
+		done()
+	}
+	if s.taken != 0 || len(s.by) != 0 {
+		t.Errorf("left behind: %d of %v", s.taken, s.by)
 	}
 }
