@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,13 +70,33 @@ func runRankerCheck(ctx context.Context, cmd *cli.Command) error {
 	child := exec.CommandContext(ctx, self, os.Args[1:]...)
 	child.Args[0] = os.Args[0]
 	child.Env = append(os.Environ(), inChild+"="+strconv.FormatInt(int64(memory), 10), "GOTRACEBACK=none")
-	child.Stdout, child.Stderr = cmd.Root().Writer, os.Stderr
+	said := &start{}
+	child.Stdout, child.Stderr = cmd.Root().Writer, said
 	child.WaitDelay = 5 * time.Second
-	return checked(ctx, file, cmd, child.Run())
+	err = child.Run()
+	if err == nil || said.inOrder() {
+		_, _ = os.Stderr.Write(said.text)
+	}
+	return checked(ctx, file, cmd, said, err)
+}
+
+// start keeps the first 64 KiB that are written to it.
+type start struct{ text []byte }
+
+func (s *start) Write(p []byte) (int, error) {
+	s.text = append(s.text, p[:min(len(p), 64<<10-len(s.text))]...)
+	return len(p), nil
+}
+
+// inOrder reports whether a process has said itself why it failed. Where it ran
+// out of memory the Go runtime ends it instead, with pages of registers and an
+// exit code that we use too.
+func (s *start) inOrder() bool {
+	return bytes.HasPrefix(s.text, []byte("agora: ")) || bytes.Contains(s.text, []byte("\nagora: "))
 }
 
 // checked says what became of the process.
-func checked(ctx context.Context, file string, cmd *cli.Command, err error) error {
+func checked(ctx context.Context, file string, cmd *cli.Command, said *start, err error) error {
 	ended, ok := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:
@@ -86,7 +107,7 @@ func checked(ctx context.Context, file string, cmd *cli.Command, err error) erro
 		return ctx.Err()
 	case !ok:
 		return fmt.Errorf("start the process that checks: %w", err)
-	case ended.ExitCode() == exitFailed || ended.ExitCode() == exitUsage:
+	case said.inOrder() && (ended.ExitCode() == exitFailed || ended.ExitCode() == exitUsage):
 		return &exit{ended.ExitCode(), errors.New("")} // it has said why
 	}
 	return fmt.Errorf("%s: it brought the process that ran it down (%v), most likely by wanting more than %s of memory", file, ended.ProcessState, cmd.String("memory"))
@@ -94,12 +115,12 @@ func checked(ctx context.Context, file string, cmd *cli.Command, err error) erro
 
 // checkHere loads and questions the model, in a process that may be lost.
 func checkHere(ctx context.Context, cmd *cli.Command, file, limit string) error {
-	bytes, err := strconv.ParseUint(limit, 10, 63)
+	most, err := strconv.ParseUint(limit, 10, 63)
 	if err != nil {
 		return fmt.Errorf("%s: %w", inChild, err)
 	}
 	// what is allocated and can be written to; it counts before it is used
-	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: bytes, Max: bytes}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: most, Max: most}); err != nil {
 		return fmt.Errorf("limit the memory of a check: %w", err)
 	}
 	cfg, err := loadConfig(cmd)
