@@ -97,16 +97,20 @@ func joinInvited(ctx context.Context, cmd *cli.Command, id *semaphore.Identity, 
 	return wishAt(ctx, cmd, at, id, inv.Group, evidence)
 }
 
+// groupAsked is the group that --group names at the relay that --relay names.
+func groupAsked(ctx context.Context, cmd *cli.Command) (at *groupHost, state host.State, group personhood.Address, err error) {
+	if at, err = newGroupHost(cmd.String("relay")); err != nil {
+		return nil, state, group, err
+	}
+	if state, err = at.state(ctx, cmd.String("group")); err != nil {
+		return nil, state, group, err
+	}
+	group, err = personhood.ParseAddress(state.Group)
+	return at, state, group, err
+}
+
 func joinAt(ctx context.Context, cmd *cli.Command, id *semaphore.Identity) error {
-	at, err := newGroupHost(cmd.String("relay"))
-	if err != nil {
-		return err
-	}
-	state, err := at.state(ctx, cmd.String("group"))
-	if err != nil {
-		return err
-	}
-	group, err := personhood.ParseAddress(state.Group)
+	at, state, group, err := groupAsked(ctx, cmd)
 	if err != nil {
 		return err
 	}
@@ -184,15 +188,7 @@ func runPersonInvite(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	at, err := newGroupHost(cmd.String("relay"))
-	if err != nil {
-		return err
-	}
-	state, err := at.state(ctx, cmd.String("group"))
-	if err != nil {
-		return err
-	}
-	group, err := personhood.ParseAddress(state.Group)
+	at, _, group, err := groupAsked(ctx, cmd)
 	if err != nil {
 		return err
 	}
