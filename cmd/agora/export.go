@@ -67,12 +67,12 @@ func runExport(ctx context.Context, cmd *cli.Command) error {
 	}
 	n, err := writeRecords(out, held.Query(ctx, filters...))
 	if err = errors.Join(err, out.Close()); err != nil {
-		return fmt.Errorf("export stopped after %d events: %w", n, err)
+		return fmt.Errorf("export stopped after %s: %w", howMany(int64(n), "event"), err)
 	}
 	if ctx.Err() != nil {
-		return &exit{exitInterrupted, fmt.Errorf("interrupted after %d events", n)}
+		return &exit{exitInterrupted, fmt.Errorf("interrupted after %s", howMany(int64(n), "event"))}
 	}
-	fmt.Fprintf(cmd.Root().ErrWriter, "exported %d events\n", n)
+	fmt.Fprintf(cmd.Root().ErrWriter, "exported %s\n", howMany(int64(n), "event"))
 	return nil
 }
 

@@ -96,6 +96,14 @@ func grouped(n int64) string {
 	return b.String()
 }
 
+// howMany writes 1 event, 1,234 events.
+func howMany(n int64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return grouped(n) + " " + what
+}
+
 // joinInts writes 1, 9, 11.
 func joinInts(list []int) string {
 	words := make([]string, len(list))

@@ -80,10 +80,11 @@ func (l *ledger) enter(at line, v verdict) {
 	}
 }
 
-// count groups by reason. Reasons that name the event would each be their own
-// group, so there is a bound.
+// count groups by reason, wherever in the line it arose. Reasons that name the
+// event would each be their own group, so there is a bound.
 func (l *ledger) count(v verdict) {
-	key := v.Word + "\x00" + v.Reason
+	reason, _, _ := strings.Cut(v.Reason, " at byte ")
+	key := v.Word + "\x00" + reason
 	if _, known := l.reasons[key]; !known && len(l.reasons) >= 50 {
 		key = v.Word + "\x00other reasons"
 	}

@@ -168,9 +168,9 @@ func (s *server) greet(w io.Writer) error {
 	_, err = fmt.Fprintf(w, `agora %s
   relay    %s
   page     %s
-  data     %s (%s events, %s)
+  data     %s (%s, %s)
   import   %s import --data %s FILE    JSON lines, plain, .gz or .zst, also while serving
-`, version(), s.urls[0], s.at.page, s.cfg.Data, grouped(int64(st.Events)), Size(st.Bytes).human(), os.Args[0], s.cfg.Data)
+`, version(), s.urls[0], s.at.page, s.cfg.Data, howMany(int64(st.Events), "event"), Size(st.Bytes).human(), os.Args[0], s.cfg.Data)
 	if s.inside != nil && err == nil {
 		_, err = fmt.Fprintf(w, "  metrics  http://%s/metrics\n", s.inside.Addr())
 	}

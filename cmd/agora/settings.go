@@ -237,7 +237,7 @@ func parseConfig(r io.Reader, cfg *Config) error {
 	}
 	err = toml.NewDecoder(bytes.NewReader(flattened(raw))).DisallowUnknownFields().Decode(cfg)
 	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
-		return unknownKeys(strict)
+		return unknownKeys(strict, bytes.Split(raw, []byte("\n")))
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
 		row, column := bad.Position()
@@ -263,13 +263,18 @@ func plainly(what string) string {
 	return fmt.Sprintf("want %s, not %s (agora serve --print-config shows each setting)", want, is)
 }
 
-// unknownKeys names each key that is no setting, and what was probably meant.
-func unknownKeys(strict *toml.StrictMissingError) error {
+// unknownKeys names each key that is no setting, and what was probably meant;
+// lines are those of the file.
+func unknownKeys(strict *toml.StrictMissingError, lines [][]byte) error {
 	var all []error
 	for i := range strict.Errors {
 		bad := &strict.Errors[i]
 		row, _ := bad.Position()
 		key := strings.Join(bad.Key(), ".")
+		if table, _, inside := strings.Cut(key, "."); inside || tableHead.Match(lines[row-1]) {
+			all = append(all, fmt.Errorf("line %d: there is no table [%s]: settings stand without one, but for [spam] and [dvm] (agora serve --print-config lists all)", row, table))
+			continue
+		}
 		all = append(all, fmt.Errorf("line %d: %q is not a setting; the nearest is %q (agora serve --print-config lists all)", row, key, nearest(key, settingNames())))
 	}
 	return errors.Join(all...)

@@ -222,6 +222,12 @@ func TestSpamTableOfTheFileIsReadAsSettings(t *testing.T) {
 	if err := parseConfig(strings.NewReader("[spam]\nmoed = 1\n"), &cfg); err == nil || !strings.Contains(err.Error(), "2") {
 		t.Errorf("a misspelt key: %v", err)
 	}
+	if err := parseConfig(strings.NewReader("[dvm]\nrelays = [\"ws://a.example\"]\n"), &cfg); err != nil || len(cfg.DVMRelays) != 1 {
+		t.Errorf("[dvm]: %v, %v", cfg.DVMRelays, err)
+	}
+	if err := parseConfig(strings.NewReader("\n[relay]\nname = \"x\"\n"), &cfg); err == nil || !strings.Contains(err.Error(), "line 2: there is no table [relay]") {
+		t.Errorf("a table that is none: %v", err)
+	}
 	cfg.SpamRules = []string{"action=burn"}
 	if err := cfg.validate(); err == nil {
 		t.Error("a rule that is none was taken")

@@ -67,7 +67,9 @@ func runSync(ctx context.Context, cmd *cli.Command) error {
 		}
 		return err
 	})
-	tellSync(cmd.Root().Writer, sum)
+	if err == nil || sum.Need+sum.Have > 0 {
+		tellSync(cmd.Root().Writer, sum)
+	}
 	if ctx.Err() != nil {
 		return &exit{exitInterrupted, errors.New("interrupted: run the same command again to go on")}
 	}

@@ -70,7 +70,7 @@ func tellReport(w io.Writer, r store.Report, signatures bool) error {
 	if signatures {
 		what = "ids and signatures"
 	}
-	fmt.Fprintf(w, "checked %s events with their %s, and %s index rows\n", grouped(int64(r.Events)), what, grouped(int64(r.Rows)))
+	fmt.Fprintf(w, "checked %s with their %s, and %s\n", howMany(int64(r.Events), "event"), what, howMany(int64(r.Rows), "index row"))
 	if r.Bad > 0 {
 		return &exit{exitDamaged, fmt.Errorf("%d problems found: restore a backup, or export what is whole and import it into a new directory", r.Bad)}
 	}
