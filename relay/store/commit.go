@@ -181,6 +181,13 @@ type writer struct {
 	results []Result
 	notes   []note // what the sets must learn in the same commit
 	cleared bool   // a bulk removal ended or began: reload vanishing
+	full    shortage
+}
+
+// shortage is a time in which the disk took nothing.
+type shortage struct {
+	since, told time.Time // told: when the log last heard of it
+	refused     int       // requests turned away since
 }
 
 // note is one event that came or went in this commit.
@@ -197,7 +204,7 @@ func newWriter(s *Store) *writer { return &writer{s: s} }
 func (w *writer) commit(batch []request) error {
 	err := w.try(batch)
 	if noRoom(err) { // trying one by one would only fail as often
-		w.s.cfg.Logger.Error("the disk is full or failing: nothing is stored until that is mended, reads go on", "err", err, "entries", len(batch))
+		w.tellFull(err, len(batch))
 		for _, r := range batch {
 			r.done(Result{}, err)
 		}
@@ -216,7 +223,26 @@ func (w *writer) commit(batch []request) error {
 	if err != nil {
 		return w.fail(batch[0], err)
 	}
+	if w.full.refused > 0 && len(w.notes) > 0 { // a duplicate alone writes nothing
+		w.s.cfg.Logger.Info("the disk takes writes again", "refused", w.full.refused, "after", time.Since(w.full.since).Round(time.Second))
+		w.full = shortage{}
+	}
 	return nil
+}
+
+// tellFull logs that n requests found no room, at most once a minute: whoever
+// publishes must not fill what is left of the disk with lines.
+func (w *writer) tellFull(err error, n int) {
+	now := time.Now()
+	if w.full.refused == 0 {
+		w.full.since = now
+	}
+	w.full.refused += n
+	if now.Sub(w.full.told) < time.Minute {
+		return
+	}
+	w.full.told = now
+	w.s.cfg.Logger.Error("the disk is full or failing: nothing is stored until that is mended, reads go on", "err", err, "refused", w.full.refused)
 }
 
 // noRoom reports whether the disk or the map is full, or the disk fails: LMDB

@@ -1,9 +1,11 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -221,7 +223,13 @@ func TestSubmitGivesUpWithItsContext(t *testing.T) {
 func TestFullMapRefusesWritesReadsGoOnAndALargerMapTakesThemAgain(t *testing.T) {
 	dir, n := t.TempDir(), 0
 	t.Run("full", func(t *testing.T) {
-		s := runningIn(t, dir, store.Config{NoSync: true, MapSize: 1 << 20})
+		var log bytes.Buffer // read when nothing runs any more
+		t.Cleanup(func() {
+			if told := strings.Count(log.String(), "the disk is full"); told != 1 {
+				t.Errorf("one shortage was told %d times", told)
+			}
+		})
+		s := runningIn(t, dir, store.Config{NoSync: true, MapSize: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		var failed error
 		for i := range 10_000 {
 			ev := note(1, byte(i%200), int64(i), 1)
@@ -233,6 +241,13 @@ func TestFullMapRefusesWritesReadsGoOnAndALargerMapTakesThemAgain(t *testing.T) 
 		}
 		if failed == nil {
 			t.Fatal("a map of 1 MiB holds 10 MB")
+		}
+		for i := range 5 {
+			big := note(1, 240, int64(i), 1)
+			big.ID, big.Content = fmt.Sprintf("%064x", 1<<21+i), strings.Repeat("x", 100_000)
+			if _, err := s.Append(t.Context(), storetest.Entry(big)); err == nil {
+				t.Error("100 kB more went in")
+			}
 		}
 		if got := len(held(t, s, nostr.Filter{})); got != n || n < 100 {
 			t.Errorf("%d events readable, want %d", got, n)
