@@ -16,10 +16,11 @@ import (
 // import rule of ARCHITECTURE.md; cmd may import all. Test files are held to
 // it too, but for storetest and wire, which any test may use.
 var rooms = map[string][]string{
-	"relay":                {"relay/wire", "relay/admit", "relay/store"},
-	"relay/wire":           {},
-	"relay/admit":          {},
-	"relay/store":          {"relay/admit"},
+	"relay":                {"relay/wire", "relay/admit", "relay/store", "relay/lowhex"},
+	"relay/lowhex":         {},
+	"relay/wire":           {"relay/lowhex"},
+	"relay/admit":          {"relay/lowhex"},
+	"relay/store":          {"relay/admit", "relay/lowhex"},
 	"relay/store/foreign":  {"relay/store", "relay/admit"},
 	"relay/graph":          {"relay/store"},
 	"relay/search":         {"relay/store"},
@@ -32,11 +33,11 @@ var rooms = map[string][]string{
 	"ranker/feature":       {},
 	"ranker/onnx":          {"ranker", "ranker/feature"},
 	"ranker/builtin":       {"ranker", "ranker/feature"},
-	"personhood":           {"relay/admit", "personhood/semaphore", "personhood/poll"},
+	"personhood":           {"relay/admit", "relay/lowhex", "personhood/semaphore", "personhood/poll"},
 	"personhood/enrol":     {"personhood", "personhood/semaphore"},
 	"personhood/host":      {"personhood", "personhood/enrol", "personhood/semaphore"},
 	"personhood/semaphore": {},
-	"personhood/poll":      {"personhood/semaphore"},
+	"personhood/poll":      {"personhood/semaphore", "relay/lowhex"},
 	"spam":                 {"relay/admit"},
 	"web":                  {},
 }

@@ -8,6 +8,7 @@ import (
 
 	"agora/personhood/poll"
 	"agora/relay/admit"
+	"agora/relay/lowhex"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -136,7 +137,7 @@ func FirstClose(parts []*nostr.Event, p *poll.Poll) *poll.Close {
 func (g *Gate) deletion(ctx context.Context, ev *nostr.Event) (admit.Ruling, error) {
 	var ids []string
 	for _, tag := range ev.Tags {
-		if len(tag) > 1 && tag[0] == "e" && lowerHex(tag[1], 64) {
+		if len(tag) > 1 && tag[0] == "e" && lowhex.Is(tag[1], 64) {
 			ids = append(ids, tag[1])
 		}
 	}

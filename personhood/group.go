@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"agora/personhood/semaphore"
+	"agora/relay/lowhex"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -31,7 +32,7 @@ type Address struct {
 func ParseAddress(s string) (a Address, err error) {
 	kind, rest, _ := strings.Cut(s, ":")
 	key, d, ok := strings.Cut(rest, ":")
-	if !ok || kind != strconv.Itoa(KindGroup) || !lowerHex(key, 64) || d == "" || len(d) > 128 {
+	if !ok || kind != strconv.Itoa(KindGroup) || !lowhex.Is(key, 64) || d == "" || len(d) > 128 {
 		return a, invalid("group is not an address %d:key:name", KindGroup)
 	}
 	return Address{key, d}, nil
@@ -83,7 +84,7 @@ func ParseSnapshot(ev *nostr.Event) (s Snapshot, err error) {
 	if s.Prev, err = semaphore.ParseHex(fields["prev"]); err != nil && (s.Seq != 1 || fields["prev"] != "") {
 		return s, invalid("prev is not the root before")
 	}
-	if !lowerHex(fields["x"], 64) {
+	if !lowhex.Is(fields["x"], 64) {
 		return s, invalid("x is not a SHA-256")
 	}
 	_, _ = hex.Decode(s.Members[:], []byte(fields["x"])) // 64 digits, as we have just seen

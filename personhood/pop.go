@@ -10,6 +10,7 @@ import (
 
 	"agora/personhood/poll"
 	"agora/personhood/semaphore"
+	"agora/relay/lowhex"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -285,15 +286,11 @@ func last(ev *nostr.Event, name string) (found nostr.Tag) {
 
 // target reads the id or key in a tag.
 func target(tag nostr.Tag) (t [32]byte, err error) {
-	if len(tag) < 2 || !lowerHex(tag[1], 64) {
+	if len(tag) < 2 || !lowhex.Is(tag[1], 64) {
 		return t, invalid("target is not an id of 64 lower-case hex digits")
 	}
 	_, _ = hex.Decode(t[:], []byte(tag[1])) // 64 digits, as we have just seen
 	return t, nil
-}
-
-func lowerHex(s string, n int) bool {
-	return len(s) == n && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // ClaimKey is the key under which the store keeps a spent nullifier.

@@ -11,6 +11,7 @@ import (
 
 	"agora/personhood/poll"
 	"agora/personhood/semaphore"
+	"agora/relay/lowhex"
 
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -124,7 +125,7 @@ func spread(ctx context.Context, n, piece int, work func(lo, hi int)) error {
 }
 
 func unsound(ev *nostr.Event) string {
-	if !lowerHex(ev.ID, 64) || !lowerHex(ev.PubKey, 64) || !lowerHex(ev.Sig, 128) || !ev.CheckID() {
+	if !lowhex.Is(ev.ID, 64) || !lowhex.Is(ev.PubKey, 64) || !lowhex.Is(ev.Sig, 128) || !ev.CheckID() {
 		return "the id is not the hash of the event"
 	}
 	if ok, err := ev.CheckSignature(); err != nil || !ok {
@@ -391,7 +392,7 @@ func MembersURL(u string, sum [32]byte) string {
 	parts := strings.Split(u, "/")
 	for i := len(parts) - 1; i > 2; i-- {
 		name, more, dotted := strings.Cut(parts[i], ".")
-		if !lowerHex(name, 64) {
+		if !lowhex.Is(name, 64) {
 			continue
 		}
 		if parts[i] = hex.EncodeToString(sum[:]); dotted {

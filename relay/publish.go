@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"agora/relay/admit"
+	"agora/relay/lowhex"
 	"agora/relay/store"
 	"agora/relay/wire"
 
@@ -218,11 +219,11 @@ func misshapen(s *submission) string {
 	switch {
 	case s.parsed:
 		return ""
-	case !lowerHex(ev.ID, 64):
+	case !lowhex.Is(ev.ID, 64):
 		return "the id is not 64 lower-case hex digits"
-	case !lowerHex(ev.PubKey, 64):
+	case !lowhex.Is(ev.PubKey, 64):
 		return "the pubkey is not 64 lower-case hex digits"
-	case !lowerHex(ev.Sig, 128):
+	case !lowhex.Is(ev.Sig, 128):
 		return "the signature is not 128 lower-case hex digits"
 	case ev.Kind < 0 || ev.Kind > 65535:
 		return "the kind is not between 0 and 65535"
@@ -230,18 +231,6 @@ func misshapen(s *submission) string {
 		return "created_at is negative"
 	}
 	return ""
-}
-
-func lowerHex(s string, n int) bool {
-	if len(s) != n {
-		return false
-	}
-	for i := range n {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
 }
 
 // pass hands an ephemeral event to those who listen now; nobody keeps it.

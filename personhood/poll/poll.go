@@ -35,6 +35,7 @@ import (
 	"strings"
 
 	"agora/personhood/semaphore"
+	"agora/relay/lowhex"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -185,7 +186,7 @@ func (p *Poll) settings(once map[string]string) error {
 			return invalid("poll ends before it begins")
 		}
 	}
-	if p.Host = once["host"]; p.Host != "" && !lowerHex(p.Host) {
+	if p.Host = once["host"]; p.Host != "" && !lowhex.Is(p.Host, 64) {
 		return invalid("poll's host is not a key of 64 lower-case hex digits")
 	}
 	if p.Hidden = once["tally"] == "hidden"; p.Hidden && p.Ends == 0 {
@@ -215,8 +216,6 @@ func (p *Poll) pin(ev *nostr.Event) (err error) {
 	}
 	return nil
 }
-
-func lowerHex(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
 
 // Choice is one response of a ballot.
 type Choice struct {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"agora/relay/lowhex"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -15,7 +17,7 @@ type ID [32]byte
 
 // ParseID reads 64 lower-case hex digits. The error is an *Invalid.
 func ParseID(s string) (id ID, err error) {
-	if !lowerHex(s) {
+	if !lowhex.Is(s, 64) {
 		return id, invalid("%.70q is not an id of 64 lower-case hex digits", s)
 	}
 	_, _ = hex.Decode(id[:], []byte(s)) // 64 digits, as we have just seen

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"agora/relay/lowhex"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -145,14 +147,10 @@ func signedBy(r *http.Request) (*nostr.Event, error) {
 	if err := ev.UnmarshalJSON(raw); err != nil {
 		return nil, unauthorized("the Authorization header does not hold an event")
 	}
-	if !lowerHex(ev.ID, 64) || !lowerHex(ev.PubKey, 64) || !lowerHex(ev.Sig, 128) {
+	if !lowhex.Is(ev.ID, 64) || !lowhex.Is(ev.PubKey, 64) || !lowhex.Is(ev.Sig, 128) {
 		return nil, unauthorized("id, pubkey and sig must be 64, 64 and 128 lower-case hex digits")
 	}
 	return ev, nil
-}
-
-func lowerHex(s string, n int) bool {
-	return len(s) == n && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // checkTags compares u, method and payload with the request.

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"agora/relay/lowhex"
+
 	"github.com/PowerDNS/lmdb-go/lmdb"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -291,7 +293,7 @@ func (s *Store) hidden(r *Record) bool {
 	hide := false
 	r.Tags(func(name, value []byte) bool {
 		var pk [32]byte
-		if string(name) == "p" && decodeHex(pk[:], string(value)) {
+		if string(name) == "p" && lowhex.Decode(pk[:], string(value)) {
 			v, ok := (*m)[pk]
 			hide = ok && r.Pos <= v.at
 		}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"agora/relay/lowhex"
+
 	"github.com/PowerDNS/lmdb-go/lmdb"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -97,7 +99,7 @@ func tagKey(letter byte, value string) []byte {
 	k := append(make([]byte, 0, 40), letter)
 	if len(value) == 64 {
 		var raw [32]byte
-		if decodeHex(raw[:], value) {
+		if lowhex.Decode(raw[:], value) {
 			return append(append(k, tagHex), raw[:]...)
 		}
 	}
@@ -117,31 +119,9 @@ func hasTagKind(letter byte) bool {
 	return letter == 'e' || letter == 'p' || letter == 'a' || letter == 'q'
 }
 
-// decodeHex fills dst from lower-case hex; false when src is anything else.
-func decodeHex(dst []byte, src string) bool {
-	if len(src) != 2*len(dst) {
-		return false
-	}
-	var bad byte
-	for i := range dst {
-		hi, no := unhex(src[2*i])
-		lo, nor := unhex(src[2*i+1])
-		bad |= no | nor
-		dst[i] = hi<<4 | lo
-	}
-	return bad == 0
-}
-
-// unhex is what a lower-case hex digit stands for; bad is not 0 when c is
-// none. It has no branch: digits are as good as random.
-func unhex(c byte) (v, bad byte) {
-	v = (c&15 + 9*(c>>6)) & 15
-	return v, "0123456789abcdef"[v] ^ c
-}
-
 // ParseID reads 64 lower-case hex digits.
 func ParseID(s string) (id ID, err error) {
-	if !decodeHex(id[:], s) {
+	if !lowhex.Decode(id[:], s) {
 		return id, fmt.Errorf("%q is not 64 lower-case hex digits", s)
 	}
 	return id, nil
@@ -174,7 +154,7 @@ func parseAddress(a string) (kind int, pubkey [32]byte, d string, ok bool) {
 	}
 	pk, d, _ := strings.Cut(rest, ":")
 	kind, err := strconv.Atoi(k)
-	if err != nil || !replaceable(kind) && !addressable(kind) || !decodeHex(pubkey[:], pk) {
+	if err != nil || !replaceable(kind) && !addressable(kind) || !lowhex.Decode(pubkey[:], pk) {
 		return 0, pubkey, "", false
 	}
 	return kind, pubkey, d, true
@@ -199,7 +179,7 @@ type row struct {
 
 // parse decodes ev. It repeats no row: a tag given twice is indexed once.
 func (t *tables) parse(ev *nostr.Event) (p parsed, err error) {
-	if !decodeHex(p.id[:], ev.ID) || !decodeHex(p.pubkey[:], ev.PubKey) {
+	if !lowhex.Decode(p.id[:], ev.ID) || !lowhex.Decode(p.pubkey[:], ev.PubKey) {
 		return p, fmt.Errorf("event %q by %q: id and pubkey must be 64 lower-case hex digits", ev.ID, ev.PubKey)
 	}
 	if ev.Kind < 0 || ev.Kind > 65535 || ev.CreatedAt < 0 || ev.CreatedAt > MaxCreatedAt {

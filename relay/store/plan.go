@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 
+	"agora/relay/lowhex"
+
 	"github.com/PowerDNS/lmdb-go/lmdb"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -159,7 +161,7 @@ func (s *Store) authorRows(f nostr.Filter) (rows []row, exact bool) {
 	byKind := f.Kinds != nil && len(f.Authors)*len(f.Kinds) <= maxRuns
 	for _, a := range unique(f.Authors) {
 		var pk [32]byte
-		if !decodeHex(pk[:], a) {
+		if !lowhex.Decode(pk[:], a) {
 			continue
 		}
 		if !byKind {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"agora/relay/admit"
+	"agora/relay/lowhex"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
 )
@@ -114,7 +115,7 @@ func (w *writer) buried(e *Entry, p *parsed) (bool, error) {
 	if p.kind == 1059 {
 		for _, tag := range e.Event.Tags {
 			var pk [32]byte
-			if len(tag) >= 2 && tag[0] == "p" && decodeHex(pk[:], tag[1]) && len(deleters) < 64 {
+			if len(tag) >= 2 && tag[0] == "p" && lowhex.Decode(pk[:], tag[1]) && len(deleters) < 64 {
 				deleters = append(deleters, pk)
 			}
 		}

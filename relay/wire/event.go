@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"agora/relay/lowhex"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -161,7 +163,7 @@ func (s *scanner) hexString(name string, n int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !isHex(v, n) {
+	if !lowhex.Is(v, n) {
 		return "", s.bad("%s must be %d lower-case hex digits", name, n)
 	}
 	return v, nil

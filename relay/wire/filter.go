@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	"agora/relay/lowhex"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -113,7 +115,7 @@ func (s *scanner) strings(st *filterState, name string, hexOnly bool) ([]string,
 		if err != nil {
 			return err
 		}
-		if hexOnly && !isHex(v, 64) {
+		if hexOnly && !lowhex.Is(v, 64) {
 			return s.bad("each of %s must be 64 lower-case hex digits", name)
 		}
 		values = append(values, v)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"agora/relay/lowhex"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -19,7 +21,7 @@ func EventID(ev *nostr.Event) [32]byte { return eventID(ev, true) }
 // both are in use, so either is right.
 func CheckID(ev *nostr.Event) bool {
 	var id [32]byte
-	if !decodeHex(id[:], ev.ID) {
+	if !lowhex.Decode(id[:], ev.ID) {
 		return false
 	}
 	return id == eventID(ev, false) || hasBareControl(ev) && id == eventID(ev, true)

@@ -3,6 +3,8 @@ package wire
 import (
 	"sync/atomic"
 
+	"agora/relay/lowhex"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -29,7 +31,7 @@ type metKey struct {
 func (k *Keys) CheckSignature(ev *nostr.Event) bool {
 	var id, key [32]byte
 	var sig [64]byte
-	if !decodeHex(id[:], ev.ID) || !decodeHex(key[:], ev.PubKey) || !decodeHex(sig[:], ev.Sig) {
+	if !lowhex.Decode(id[:], ev.ID) || !lowhex.Decode(key[:], ev.PubKey) || !lowhex.Decode(sig[:], ev.Sig) {
 		return false
 	}
 	met := k.meet(&key)

@@ -77,13 +77,3 @@ func TestKeysOfOneSlotAreToldApart(t *testing.T) {
 		t.Error("a fresh memory refuses a good signature")
 	}
 }
-
-func TestHexIsReadAsItIs(t *testing.T) {
-	for c := range 256 {
-		v, bad := hexValue(byte(c))
-		want := strings.IndexByte(lowerDigits, byte(c))
-		if (bad == 0) != (want >= 0) || want >= 0 && int(v) != want {
-			t.Errorf("%q: %d, bad %d, want %d", byte(c), v, bad, want)
-		}
-	}
-}
