@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"agora/httpapi"
 	"agora/relay/store"
 	"agora/relay/wire"
 
@@ -187,15 +188,14 @@ type exporter struct {
 }
 
 func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Access-Control-Allow-Origin", "*")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		answerError(w, http.StatusMethodNotAllowed, "GET this address")
+		httpapi.Fail(w, http.StatusMethodNotAllowed, "GET this address")
 		return
 	}
 	filters, err := e.filters(r)
 	if err != nil {
-		answerError(w, http.StatusBadRequest, "filter: "+err.Error())
+		httpapi.Fail(w, http.StatusBadRequest, "filter: "+err.Error())
 		return
 	}
 	select {
@@ -203,7 +203,7 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-e.places }()
 	default:
 		w.Header().Set("Retry-After", "30")
-		answerError(w, http.StatusServiceUnavailable, "two exports are under way: come back in half a minute")
+		httpapi.Fail(w, http.StatusServiceUnavailable, "two exports are under way: come back in half a minute")
 		return
 	}
 	w.Header().Set("Content-Type", "application/jsonl; charset=utf-8")
@@ -240,11 +240,4 @@ func (e *exporter) publicly(records iter.Seq2[store.Record, error]) iter.Seq2[st
 			}
 		}
 	}
-}
-
-// answerError is the shape of every HTTP error of ours: {"error": "…"}.
-func answerError(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": text}) // the reader may be gone
 }

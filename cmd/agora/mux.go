@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"path"
 	"time"
+
+	"agora/httpapi"
 )
 
 // doors are the handlers of one relay by path; nil ones are not there.
@@ -138,17 +140,17 @@ func wholeBody(next http.Handler) http.Handler {
 		}
 		control := http.NewResponseController(w)
 		if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err != nil {
-			answerError(w, http.StatusInternalServerError, "this connection has no deadlines")
+			httpapi.Fail(w, http.StatusInternalServerError, "this connection has no deadlines")
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMost))
 		if err != nil {
 			w.Header().Set("Connection", "close")
-			answerError(w, http.StatusRequestEntityTooLarge, "the body is too large, or did not arrive in time")
+			httpapi.Fail(w, http.StatusRequestEntityTooLarge, "the body is too large, or did not arrive in time")
 			return
 		}
 		if err := control.SetReadDeadline(time.Time{}); err != nil {
-			answerError(w, http.StatusInternalServerError, "this connection has no deadlines")
+			httpapi.Fail(w, http.StatusInternalServerError, "this connection has no deadlines")
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -61,6 +62,44 @@ func TestEveryAddressIsDescribed(t *testing.T) {
 		}
 		for _, fault := range misfits(doc, at(doc, "paths", path, "get", "responses", "200", "content", "application/json", "schema"), answer, target) {
 			t.Error(fault)
+		}
+	}
+}
+
+// A browser asks first whether a page may sign its request (NIP-98): every
+// address below /v1 must say yes, and that the page may read the answer.
+func TestPagesMaySignRequestsToEveryAddress(t *testing.T) {
+	s, _ := startServer(t, nil)
+	_, body := fetch(t, s.at.page+"/openapi.json")
+	var doc struct {
+		Paths map[string]map[string]any
+	}
+	if err := json.Unmarshal([]byte(body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`\{[^}]*\}`)
+	for path, methods := range doc.Paths {
+		if !strings.HasPrefix(path, "/v1/") {
+			continue
+		}
+		for method := range methods {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, s.at.page+named.ReplaceAllString(path, "x"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Access-Control-Request-Method", strings.ToUpper(method))
+			req.Header.Set("Access-Control-Request-Headers", "authorization")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			h := resp.Header
+			if resp.StatusCode != http.StatusNoContent || h.Get("Access-Control-Allow-Origin") != "*" ||
+				!strings.Contains(h.Get("Access-Control-Allow-Headers"), "Authorization") ||
+				!strings.Contains(h.Get("Access-Control-Allow-Methods"), strings.ToUpper(method)) {
+				t.Errorf("%s %s: %s %v", method, path, resp.Status, h)
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"agora/httpapi"
 	"agora/relay"
 	"agora/relay/admit"
 	"agora/relay/graph"
@@ -157,16 +158,16 @@ func (s *server) openDoors(c *core) error {
 		d.bring = bringer.Handler(c.auth.Check)
 	}
 	if c.cfg.HTTPExport {
-		d.export = &exporter{
+		d.export = httpapi.Open("GET, HEAD", &exporter{
 			query:   c.store.Query,
 			visible: func(r store.Record) bool { return s.visible(r, "") },
 			limits:  func() wire.Limits { return wire.Limits{Filters: s.cfg.MaxFilters, FilterItems: s.cfg.MaxFilterItems} },
 			places:  make(chan struct{}, 2), // exports under way; when full: 503
 			log:     c.log,
-		}
+		})
 	}
 	d.polls = s.parts.polls.handler()
-	d.spam = &spamDoor{part: s.parts.spam, core: c}
+	d.spam = httpapi.Open("GET", &spamDoor{part: s.parts.spam, core: c})
 	d.groups = s.parts.groups.doors.Handler()
 	c.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), storeGauges(c.store))
 	d.metrics = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
@@ -227,7 +228,7 @@ func (s *server) health(w http.ResponseWriter, _ *http.Request) {
 	st, err := s.store.Stats()
 	if err != nil {
 		s.log.Error("health", "error", err)
-		answerError(w, http.StatusServiceUnavailable, "the store does not answer")
+		httpapi.Fail(w, http.StatusServiceUnavailable, "the store does not answer")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"agora/httpapi"
 	"agora/personhood"
 	"agora/personhood/poll"
 	"agora/relay/admit"
@@ -31,18 +32,7 @@ func (p *polls) handler() http.Handler {
 	for pattern, serve := range p.routes() {
 		mux.HandleFunc(pattern, p.told(serve))
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", "*")
-		if r.Method == http.MethodOptions {
-			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
-			h.Set("Access-Control-Allow-Headers", "Authorization, *") // a star does not cover Authorization
-			h.Set("Access-Control-Max-Age", "86400")                  // seconds
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	return httpapi.Open("GET, HEAD, POST", mux)
 }
 
 type serveFunc func(w http.ResponseWriter, r *http.Request) error
@@ -77,22 +67,22 @@ func (p *polls) told(serve serveFunc) http.HandlerFunc {
 			return
 		}
 		if no, ok := errors.AsType[*httpProblem](err); ok {
-			answerError(w, no.status, no.text)
+			httpapi.Fail(w, no.status, no.text)
 			return
 		}
 		if no, ok := errors.AsType[*poll.Invalid](err); ok {
-			answerError(w, http.StatusUnprocessableEntity, "this poll cannot be counted: "+no.Error())
+			httpapi.Fail(w, http.StatusUnprocessableEntity, "this poll cannot be counted: "+no.Error())
 			return
 		}
 		if no, ok := errors.AsType[*admit.Unauthorized](err); ok {
 			w.Header().Set("WWW-Authenticate", "Nostr")
-			answerError(w, http.StatusUnauthorized, no.Reason)
+			httpapi.Fail(w, http.StatusUnauthorized, no.Reason)
 			return
 		}
 		if r.Context().Err() == nil {
 			p.core.log.Error("polls", "path", r.URL.Path, "error", err)
 		}
-		answerError(w, http.StatusInternalServerError, "could not do this now; try again")
+		httpapi.Fail(w, http.StatusInternalServerError, "could not do this now; try again")
 	}
 }
 
@@ -107,14 +97,6 @@ func (p *polls) asked(r *http.Request) (*poll.Poll, *nostr.Event, error) {
 		err = problem(http.StatusNotFound, "no poll with this id is held here")
 	}
 	return of, ev, err
-}
-
-func answerJSON(w http.ResponseWriter, status int, body any) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-cache")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the reader may be gone
-	return nil
 }
 
 // pollAnswer is what GET /v1/polls/{id} says.
@@ -161,7 +143,8 @@ func (p *polls) servePoll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answerJSON(w, http.StatusOK, answer)
+	httpapi.Reply(w, http.StatusOK, answer)
+	return nil
 }
 
 func (p *polls) describe(ctx context.Context, of *poll.Poll) (pollAnswer, error) {
@@ -261,7 +244,8 @@ func (p *polls) serveTally(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answerJSON(w, http.StatusOK, answer)
+	httpapi.Reply(w, http.StatusOK, answer)
+	return nil
 }
 
 // serveBallots sends all that a recount needs but the members file, one event
@@ -340,11 +324,7 @@ func (p *polls) serveStream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no") // a proxy must not collect
-	w.WriteHeader(http.StatusOK)
+	httpapi.BeginEvents(w)
 	p.stream(w, r, of, answer)
 	return nil
 }

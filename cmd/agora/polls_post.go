@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"agora/httpapi"
 	"agora/personhood"
 	"agora/personhood/poll"
 	"agora/relay/admit"
@@ -145,9 +146,10 @@ func (p *polls) take(w http.ResponseWriter, r *http.Request, req *pollRequest, e
 			return err
 		}
 	}
-	return answerJSON(w, http.StatusCreated, postedAnswer{
+	httpapi.Reply(w, http.StatusCreated, postedAnswer{
 		ID: ev.ID, Event: *ev, URL: httpURL(p.core.urls[0]) + "/v1/polls/" + ev.ID, Webhook: req.Webhook,
 	})
+	return nil
 }
 
 // readPollRequest reads a body: a request, or the signed poll itself.

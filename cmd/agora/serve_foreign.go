@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"agora/httpapi"
 	"agora/relay"
 	"agora/relay/admit"
 	"agora/relay/store"
@@ -172,7 +173,7 @@ func (s *foreignServer) foreignDoors(page http.Handler) doors {
 	d.health = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if _, err := s.held.Has(store.ID{}); err != nil {
 			c.log.Error("health", "error", err)
-			answerError(w, http.StatusServiceUnavailable, "the store does not answer")
+			httpapi.Fail(w, http.StatusServiceUnavailable, "the store does not answer")
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"agora/httpapi"
 	"agora/relay/store"
 	"agora/spam"
 
@@ -44,28 +45,28 @@ type spamDoor struct {
 func (d *spamDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
-		answerError(w, http.StatusMethodNotAllowed, "only GET")
+		httpapi.Fail(w, http.StatusMethodNotAllowed, "only GET")
 		return
 	}
 	reader, err := d.core.auth.Check(r, nil)
 	if err != nil {
 		w.Header().Set("WWW-Authenticate", "Nostr")
-		answerError(w, http.StatusUnauthorized, err.Error())
+		httpapi.Fail(w, http.StatusUnauthorized, err.Error())
 		return
 	}
 	id, err := store.ParseID(r.PathValue("id"))
 	if err != nil {
-		answerError(w, http.StatusBadRequest, "an id has 64 hex digits")
+		httpapi.Fail(w, http.StatusBadRequest, "an id has 64 hex digits")
 		return
 	}
 	answer, author, err := d.find(r, id)
 	if err != nil {
 		d.core.log.Error("verdict", "event", id, "err", err)
-		answerError(w, http.StatusInternalServerError, "could not look this up now")
+		httpapi.Fail(w, http.StatusInternalServerError, "could not look this up now")
 		return
 	}
 	if author == "" || author != reader { // the same answer for both: whether it exists is nobody else's business
-		answerError(w, http.StatusNotFound, "no note of yours with this id was judged here")
+		httpapi.Fail(w, http.StatusNotFound, "no note of yours with this id was judged here")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

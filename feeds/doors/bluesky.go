@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"agora/feeds/market"
+	"agora/httpapi"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -31,11 +32,11 @@ func (d *Doors) xrpc(serve func(r *http.Request) (any, error)) http.HandlerFunc 
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := serve(r)
 		if err == nil {
-			reply(w, http.StatusOK, body)
+			httpapi.Reply(w, http.StatusOK, body)
 			return
 		}
 		if n, ok := err.(*named); ok { //nolint:errorlint // made here, never wrapped
-			reply(w, http.StatusBadRequest, xrpcError{n.name, n.text})
+			httpapi.Reply(w, http.StatusBadRequest, xrpcError{n.name, n.text})
 			return
 		}
 		status, text := d.failure(r, err)
@@ -43,7 +44,7 @@ func (d *Doors) xrpc(serve func(r *http.Request) (any, error)) http.HandlerFunc 
 		if status < 500 {
 			status, name = http.StatusBadRequest, "InvalidRequest"
 		}
-		reply(w, status, xrpcError{name, text})
+		httpapi.Reply(w, status, xrpcError{name, text})
 	}
 }
 
@@ -64,7 +65,7 @@ func (d *Doors) atName(l *market.Listing) string {
 }
 
 func (d *Doors) serveDID(w http.ResponseWriter, _ *http.Request) error {
-	reply(w, http.StatusOK, map[string]any{
+	httpapi.Reply(w, http.StatusOK, map[string]any{
 		"@context": []string{"https://www.w3.org/ns/did/v1"},
 		"id":       d.did(),
 		"service":  []map[string]string{{"id": "#bsky_fg", "type": "BskyFeedGenerator", "serviceEndpoint": d.web()}},

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"agora/feeds"
+	"agora/httpapi"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -254,7 +255,8 @@ func (d *Doors) serveJSONFeed(w http.ResponseWriter, r *http.Request) error {
 			Authors: []JSONFeedAuthor{{e.author, "nostr:" + e.author}},
 		})
 	}
-	reply(withType(w, "application/feed+json"), http.StatusOK, doc)
+	w.Header().Set("Content-Type", "application/feed+json")
+	httpapi.Reply(w, http.StatusOK, doc)
 	return nil
 }
 
@@ -266,17 +268,4 @@ func (d *Doors) next(r *http.Request, page feeds.Page) string {
 	q := r.URL.Query()
 	q.Set("cursor", page.Cursor)
 	return d.web() + r.URL.Path + "?" + q.Encode()
-}
-
-// typed answers with a content type of its own, whatever reply sets.
-type typed struct {
-	http.ResponseWriter
-	kind string
-}
-
-func withType(w http.ResponseWriter, kind string) http.ResponseWriter { return typed{w, kind} }
-
-func (t typed) WriteHeader(status int) {
-	t.Header().Set("Content-Type", t.kind)
-	t.ResponseWriter.WriteHeader(status)
 }

@@ -1,7 +1,6 @@
 package doors
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 
 	"agora/feeds"
 	"agora/feeds/market"
+	"agora/httpapi"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -29,7 +29,7 @@ func (d *Doors) Handler() http.Handler {
 		mux.HandleFunc(path, wrongMethod(method))
 	}
 	mux.HandleFunc("/", d.noRoute)
-	return cors(mux)
+	return httpapi.Open("GET, HEAD, POST", mux)
 }
 
 // routes are all addresses with their methods.
@@ -60,46 +60,19 @@ func wrongMethod(method string) http.HandlerFunc {
 		w.Header().Set("Allow", allow)
 		text := "this address takes " + allow
 		if strings.HasPrefix(r.URL.Path, "/xrpc/") {
-			reply(w, http.StatusMethodNotAllowed, xrpcError{"InvalidRequest", text})
+			httpapi.Reply(w, http.StatusMethodNotAllowed, xrpcError{"InvalidRequest", text})
 			return
 		}
-		reply(w, http.StatusMethodNotAllowed, trouble{text})
+		httpapi.Fail(w, http.StatusMethodNotAllowed, text)
 	}
-}
-
-func cors(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", "*")
-		if r.Method != http.MethodOptions {
-			next.ServeHTTP(w, r)
-			return
-		}
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Authorization, *") // a star does not cover Authorization
-		h.Set("Access-Control-Max-Age", "86400")                  // seconds
-		w.WriteHeader(http.StatusNoContent)
-	})
 }
 
 func (d *Doors) noRoute(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/xrpc/") {
-		reply(w, http.StatusNotImplemented, xrpcError{"MethodNotImplemented", "this method is not served here"})
+		httpapi.Reply(w, http.StatusNotImplemented, xrpcError{"MethodNotImplemented", "this method is not served here"})
 		return
 	}
-	reply(w, http.StatusNotFound, trouble{"no such address; GET /openapi.json names them all"})
-}
-
-// trouble is the body of every answer of ours that is no success.
-type trouble struct {
-	Error string `json:"error"`
-}
-
-func reply(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-cache")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that has left needs no answer
+	httpapi.Fail(w, http.StatusNotFound, "no such address; GET /openapi.json names them all")
 }
 
 // unsigned is a signature that does not count.
@@ -115,7 +88,7 @@ func (d *Doors) told(serve func(w http.ResponseWriter, r *http.Request) error) h
 			return
 		}
 		status, text := d.failure(r, err)
-		reply(w, status, trouble{text})
+		httpapi.Fail(w, status, text)
 	}
 }
 
@@ -313,7 +286,7 @@ func (d *Doors) serveFeeds(w http.ResponseWriter, _ *http.Request) error {
 	for _, l := range d.cfg.Market.Listings() {
 		all = append(all, d.info(l))
 	}
-	reply(w, http.StatusOK, map[string]any{"feeds": all})
+	httpapi.Reply(w, http.StatusOK, map[string]any{"feeds": all})
 	return nil
 }
 
@@ -405,7 +378,7 @@ func (d *Doors) serveFeed(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reply(w, http.StatusOK, body)
+	httpapi.Reply(w, http.StatusOK, body)
 	return nil
 }
 
@@ -472,7 +445,7 @@ func (d *Doors) serveWhy(w http.ResponseWriter, r *http.Request) error {
 			carried = append(carried, one)
 		}
 	}
-	reply(w, http.StatusOK, map[string]any{"event": id, "opted_out": d.out.Has(ev.PubKey), "feeds": carried})
+	httpapi.Reply(w, http.StatusOK, map[string]any{"event": id, "opted_out": d.out.Has(ev.PubKey), "feeds": carried})
 	return nil
 }
 

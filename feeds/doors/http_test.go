@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 
 	"agora/feeds"
+	"agora/httpapi"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -93,7 +94,7 @@ func TestMistakesOverHTTPAreToldWithTheirStatus(t *testing.T) {
 		"/v1/feeds/hot?viewer=" + public(t, 1): 200, "/v1/feeds/hot?since=5&until=6&kinds=1,20&authors=" + public(t, 1) + "&distinct=author": 200,
 	} {
 		status, header, body := get(t, d, target)
-		if status != want || header.Get("Content-Type") != "application/json" || want != 200 && read[trouble](t, body).Error == "" {
+		if status != want || header.Get("Content-Type") != "application/json" || want != 200 && read[httpapi.Problem](t, body).Error == "" {
 			t.Errorf("%s: %d %s", target, status, body)
 		}
 	}

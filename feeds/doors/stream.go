@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"agora/feeds"
+	"agora/httpapi"
 )
 
 const (
@@ -33,7 +34,7 @@ func (d *Doors) serveStream(w http.ResponseWriter, r *http.Request) error {
 		defer func() { <-d.streams }()
 	default:
 		w.Header().Set("Retry-After", "30") // seconds
-		reply(w, http.StatusServiceUnavailable, trouble{"too many streams at the moment; ask again in half a minute"})
+		httpapi.Fail(w, http.StatusServiceUnavailable, "too many streams at the moment; ask again in half a minute")
 		return nil
 	}
 	a.door = "stream"
@@ -41,11 +42,7 @@ func (d *Doors) serveStream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no") // a proxy must not collect
-	w.WriteHeader(http.StatusOK)
+	httpapi.BeginEvents(w)
 	d.stream(w, r, a, page)
 	return nil
 }

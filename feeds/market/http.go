@@ -2,11 +2,11 @@ package market
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
 
+	"agora/httpapi"
 	"agora/ranker"
 
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -86,32 +86,12 @@ func (m *Market) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			answer(w, http.StatusMethodNotAllowed, problem{"this address is only read: use GET"})
+			httpapi.Fail(w, http.StatusMethodNotAllowed, "this address is only read: use GET")
 			return
 		}
-		answer(w, http.StatusNotFound, problem{"no such address; ask for /v1/rankers, /v1/rankers/{name} or /v1/models/{sha256}"})
+		httpapi.Fail(w, http.StatusNotFound, "no such address; ask for /v1/rankers, /v1/rankers/{name} or /v1/models/{sha256}")
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-		if r.Method == http.MethodOptions {
-			w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-			w.Header().Set("Access-Control-Allow-Headers", "*")
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-type problem struct {
-	Error string `json:"error"`
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-cache")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that has left needs no answer
+	return httpapi.Open("GET, HEAD", mux)
 }
 
 func (m *Market) serveAll(w http.ResponseWriter, _ *http.Request) {
@@ -119,34 +99,34 @@ func (m *Market) serveAll(w http.ResponseWriter, _ *http.Request) {
 	for _, l := range m.Listings() {
 		all = append(all, m.Show(l))
 	}
-	answer(w, http.StatusOK, map[string]any{"rankers": all})
+	httpapi.Reply(w, http.StatusOK, map[string]any{"rankers": all})
 }
 
 func (m *Market) serveOne(w http.ResponseWriter, r *http.Request) {
 	l, ok := m.Listing(r.PathValue("name"))
 	if !ok {
-		answer(w, http.StatusNotFound, problem{"no ranker of this name is listed here; GET /v1/rankers names them all"})
+		httpapi.Fail(w, http.StatusNotFound, "no ranker of this name is listed here; GET /v1/rankers names them all")
 		return
 	}
 	reviews, err := m.Reviews(r.Context(), l.Address)
 	if err != nil {
 		m.cfg.Logger.Error("count reviews", "listing", l.Address, "err", err)
-		answer(w, http.StatusServiceUnavailable, problem{"its reviews could not be read now"})
+		httpapi.Fail(w, http.StatusServiceUnavailable, "its reviews could not be read now")
 		return
 	}
-	answer(w, http.StatusOK, map[string]any{"ranker": m.Show(l), "manifest": l.Event, "reviews": reviews})
+	httpapi.Reply(w, http.StatusOK, map[string]any{"ranker": m.Show(l), "manifest": l.Event, "reviews": reviews})
 }
 
 // serveModel serves a file by its digest, which never changes what it names.
 func (m *Market) serveModel(w http.ResponseWriter, r *http.Request) {
 	d, err := ranker.ParseDigest(strings.TrimSuffix(r.PathValue("sha256"), ".onnx"))
 	if err != nil {
-		answer(w, http.StatusBadRequest, problem{err.Error()})
+		httpapi.Fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	model := m.cfg.Models[d]
 	if model == nil {
-		answer(w, http.StatusNotFound, problem{"this relay holds no model of that digest"})
+		httpapi.Fail(w, http.StatusNotFound, "this relay holds no model of that digest")
 		return
 	}
 	h := w.Header()

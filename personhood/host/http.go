@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"agora/httpapi"
 	"agora/personhood"
 	"agora/personhood/enrol"
 	"agora/personhood/semaphore"
@@ -85,34 +86,14 @@ func (d *Doors) Handler() http.Handler {
 	d.places = make(chan struct{}, mostJoining) // wishes; when full: 503
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/groups", d.list)
-	mux.HandleFunc("GET /v1/groups/{d}", d.group(func(w http.ResponseWriter, _ *http.Request, g *Group) { answer(w, http.StatusOK, g.State()) }))
+	mux.HandleFunc("GET /v1/groups/{d}", d.group(func(w http.ResponseWriter, _ *http.Request, g *Group) { httpapi.Reply(w, http.StatusOK, g.State()) }))
 	mux.HandleFunc("GET /v1/groups/{d}/log", d.group(serveLog))
 	mux.HandleFunc("POST /v1/groups/{d}/join", d.group(d.join))
 	mux.HandleFunc("POST /v1/groups/{d}/remove", d.group(d.remove))
 	mux.HandleFunc("POST /v1/groups/{d}/publish", d.group(d.publish))
 	mux.HandleFunc("GET /v1/members/{sha256}", d.members)
 	mux.HandleFunc("GET /v1/members/{sha256}/nodes", d.nodes)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-		if r.Method == http.MethodOptions {
-			w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
-			w.Header().Set("Access-Control-Allow-Headers", "*")
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-type problem struct {
-	Error string `json:"error"`
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-cache")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that has left needs no answer
+	return httpapi.Open("GET, HEAD, POST", mux)
 }
 
 func (d *Doors) list(w http.ResponseWriter, r *http.Request) {
@@ -124,7 +105,7 @@ func (d *Doors) list(w http.ResponseWriter, r *http.Request) {
 	if d.Mirror != nil {
 		mirrored = append(mirrored, d.Mirror(r.Context())...)
 	}
-	answer(w, http.StatusOK, map[string]any{"groups": all, "mirrored": mirrored})
+	httpapi.Reply(w, http.StatusOK, map[string]any{"groups": all, "mirrored": mirrored})
 }
 
 // group finds the group that a path names.
@@ -136,7 +117,7 @@ func (d *Doors) group(serve func(http.ResponseWriter, *http.Request, *Group)) ht
 				return
 			}
 		}
-		answer(w, http.StatusNotFound, problem{"no group of this name is kept here; GET /v1/groups names them all"})
+		httpapi.Fail(w, http.StatusNotFound, "no group of this name is kept here; GET /v1/groups names them all")
 	}
 }
 
@@ -145,7 +126,7 @@ func serveLog(w http.ResponseWriter, r *http.Request, g *Group) {
 	if text := r.URL.Query().Get("after"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
-			answer(w, http.StatusBadRequest, problem{"after is a number of lines"})
+			httpapi.Fail(w, http.StatusBadRequest, "after is a number of lines")
 			return
 		}
 		after = n
@@ -171,14 +152,14 @@ func (d *Doors) join(w http.ResponseWriter, r *http.Request, g *Group) {
 		defer func() { <-d.places }()
 	default:
 		w.Header().Set("Retry-After", "1")
-		answer(w, http.StatusServiceUnavailable, problem{"many are joining just now; ask again in a second"})
+		httpapi.Fail(w, http.StatusServiceUnavailable, "many are joining just now; ask again in a second")
 		return
 	}
 	j, err := wish.joining()
 	if err == nil {
 		var out Joined
 		if out, err = g.Join(r.Context(), d.Who(r), j, wish.Evidence); err == nil {
-			answer(w, http.StatusOK, out)
+			httpapi.Reply(w, http.StatusOK, out)
 			return
 		}
 	}
@@ -188,15 +169,15 @@ func (d *Doors) join(w http.ResponseWriter, r *http.Request, g *Group) {
 // fail tells a no from what we could not tell.
 func (d *Doors) fail(w http.ResponseWriter, err error) {
 	if no, ok := errors.AsType[*enrol.Refused](err); ok {
-		answer(w, http.StatusForbidden, problem{"invalid: " + no.Reason})
+		httpapi.Fail(w, http.StatusForbidden, "invalid: "+no.Reason)
 		return
 	}
 	if no, ok := errors.AsType[*Taken](err); ok {
-		answer(w, http.StatusConflict, problem{"duplicate: " + no.Reason})
+		httpapi.Fail(w, http.StatusConflict, "duplicate: "+no.Reason)
 		return
 	}
 	d.Logger.Error("enrolment", "err", err)
-	answer(w, http.StatusServiceUnavailable, problem{"error: this could not be checked now; ask again later"})
+	httpapi.Fail(w, http.StatusServiceUnavailable, "error: this could not be checked now; ask again later")
 }
 
 // removal is the body of a request to remove.
@@ -213,7 +194,7 @@ func (d *Doors) remove(w http.ResponseWriter, r *http.Request, g *Group) {
 	}
 	commitment, err := semaphore.ParseHex(what.Commitment)
 	if err != nil {
-		answer(w, http.StatusBadRequest, problem{"commitment is not 64 lower-case hex digits below the field's order"})
+		httpapi.Fail(w, http.StatusBadRequest, "commitment is not 64 lower-case hex digits below the field's order")
 		return
 	}
 	n, err := g.Remove(r.Context(), commitment, what.Subtree, "revoked")
@@ -221,7 +202,7 @@ func (d *Doors) remove(w http.ResponseWriter, r *http.Request, g *Group) {
 		d.fail(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]int{"removed": n})
+	httpapi.Reply(w, http.StatusOK, map[string]int{"removed": n})
 }
 
 func (d *Doors) publish(w http.ResponseWriter, r *http.Request, g *Group) {
@@ -230,13 +211,13 @@ func (d *Doors) publish(w http.ResponseWriter, r *http.Request, g *Group) {
 		return
 	}
 	g.PublishNow()
-	answer(w, http.StatusAccepted, map[string]string{"group": g.address.String()})
+	httpapi.Reply(w, http.StatusAccepted, map[string]string{"group": g.address.String()})
 }
 
 func (d *Doors) allowed(w http.ResponseWriter, r *http.Request, raw []byte) bool {
 	if err := d.Admin(r, raw); err != nil {
 		w.Header().Set("WWW-Authenticate", "Nostr")
-		answer(w, http.StatusUnauthorized, problem{err.Error()})
+		httpapi.Fail(w, http.StatusUnauthorized, err.Error())
 		return false
 	}
 	return true
@@ -246,11 +227,11 @@ func (d *Doors) allowed(w http.ResponseWriter, r *http.Request, raw []byte) bool
 func body(w http.ResponseWriter, r *http.Request, into any) ([]byte, bool) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostWish))
 	if err != nil {
-		answer(w, http.StatusRequestEntityTooLarge, problem{"the body is too large, or did not arrive"})
+		httpapi.Fail(w, http.StatusRequestEntityTooLarge, "the body is too large, or did not arrive")
 		return nil, false
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		answer(w, http.StatusBadRequest, problem{"the body is not the JSON that /openapi.json describes: " + err.Error()})
+		httpapi.Fail(w, http.StatusBadRequest, "the body is not the JSON that /openapi.json describes: "+err.Error())
 		return nil, false
 	}
 	return raw, true
@@ -292,12 +273,12 @@ func (d *Doors) file(w http.ResponseWriter, r *http.Request, find func([32]byte)
 	var name [32]byte
 	text := r.PathValue("sha256")
 	if n, err := hex.Decode(name[:], []byte(text)); err != nil || n != 32 || hex.EncodeToString(name[:]) != text {
-		answer(w, http.StatusBadRequest, problem{"a members file is named by 64 lower-case hex digits"})
+		httpapi.Fail(w, http.StatusBadRequest, "a members file is named by 64 lower-case hex digits")
 		return
 	}
 	file, ok := find(name)
 	if !ok {
-		answer(w, http.StatusNotFound, problem{"no such members file is kept here"})
+		httpapi.Fail(w, http.StatusNotFound, "no such members file is kept here")
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"agora/httpapi"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -20,12 +22,12 @@ const (
 func (g *Graph) serveExport(w http.ResponseWriter, r *http.Request) {
 	of, err := parseKey(r.PathValue("key"))
 	if err != nil {
-		reply(w, http.StatusBadRequest, problem{err.Error()})
+		httpapi.Fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	viewer, err := g.exportViewer(r)
 	if err != nil {
-		reply(w, http.StatusUnauthorized, problem{"the NIP-98 header was not accepted: " + err.Error()})
+		httpapi.Fail(w, http.StatusUnauthorized, "the NIP-98 header was not accepted: "+err.Error())
 		return
 	}
 	select {
@@ -33,7 +35,7 @@ func (g *Graph) serveExport(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-g.exports }()
 	default:
 		w.Header().Set("Retry-After", "30") // seconds
-		reply(w, http.StatusServiceUnavailable, problem{"too many exports are running; try again in half a minute"})
+		httpapi.Fail(w, http.StatusServiceUnavailable, "too many exports are running; try again in half a minute")
 		return
 	}
 	pubkey, npub := names(of)

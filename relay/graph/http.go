@@ -3,7 +3,6 @@ package graph
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"agora/httpapi"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -41,38 +42,25 @@ func (g *Graph) Handler() (http.Handler, error) {
 	mux.HandleFunc("GET /v1/graph/{key}/assertions", g.about(g.serveAssertions))
 	mux.HandleFunc("GET /v1/graph/{key}/export", g.serveExport)
 	mux.HandleFunc("/", unknownPath)
-	return cors(mux), nil
+	return httpapi.Open("GET, HEAD", readOnly(mux)), nil
 }
 
-// cors lets any web page read the answers, and answers its preflights.
-func cors(next http.Handler) http.Handler {
+// readOnly refuses what would change something: nothing here does.
+func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Content-Disposition, Retry-After")
-		switch r.Method {
-		case http.MethodOptions:
-			h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-			h.Set("Access-Control-Allow-Headers", "Authorization, *")
-			h.Set("Access-Control-Max-Age", "86400") // seconds
-			w.WriteHeader(http.StatusNoContent)
-		case http.MethodGet, http.MethodHead:
-			next.ServeHTTP(w, r)
-		default:
-			h.Set("Allow", "GET, HEAD, OPTIONS")
-			reply(w, http.StatusMethodNotAllowed, problem{"this address is only read: use GET"})
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+			httpapi.Fail(w, http.StatusMethodNotAllowed, "this address is only read: use GET")
+			return
 		}
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
 	})
 }
 
 func unknownPath(w http.ResponseWriter, _ *http.Request) {
-	reply(w, http.StatusNotFound, problem{"no such address; ask for /v1/graph/{npub}, or below it for " +
-		"follows, followers, mutes, lists, trust, assertions or export"})
-}
-
-// problem is the body of every answer that is not 200.
-type problem struct {
-	Error string `json:"error"`
+	httpapi.Fail(w, http.StatusNotFound, "no such address; ask for /v1/graph/{npub}, or below it for "+
+		"follows, followers, mutes, lists, trust, assertions or export")
 }
 
 // badRequest is a mistake of the caller, in words that say what to do.
@@ -80,41 +68,34 @@ type badRequest string
 
 func (b badRequest) Error() string { return string(b) }
 
-func reply(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that has left needs no answer
-}
-
 // about reads the key of the address, waits until the graph has caught up, and
 // turns the answer or the mistake into JSON.
 func (g *Graph) about(answer func(r *http.Request, of key) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		k, err := parseKey(r.PathValue("key"))
 		if err != nil {
-			reply(w, http.StatusBadRequest, problem{err.Error()})
+			httpapi.Fail(w, http.StatusBadRequest, err.Error())
 			return
 		}
 		select {
 		case <-g.built:
 		default:
 			w.Header().Set("Retry-After", "5") // seconds
-			reply(w, http.StatusServiceUnavailable, problem{"the graph is still being read from the store; ask again in some seconds"})
+			httpapi.Fail(w, http.StatusServiceUnavailable, "the graph is still being read from the store; ask again in some seconds")
 			return
 		}
 		g.settle(r.Context())
 		body, err := answer(r, k)
 		if bad, ok := errors.AsType[badRequest](err); ok {
-			reply(w, http.StatusBadRequest, problem{string(bad)})
+			httpapi.Fail(w, http.StatusBadRequest, string(bad))
 			return
 		}
 		if err != nil {
 			g.cfg.Logger.Error("graph over HTTP", "path", r.URL.Path, "error", err)
-			reply(w, http.StatusInternalServerError, problem{"the relay could not answer; its operator finds the reason in the log"})
+			httpapi.Fail(w, http.StatusInternalServerError, "the relay could not answer; its operator finds the reason in the log")
 			return
 		}
-		reply(w, http.StatusOK, body)
+		httpapi.Reply(w, http.StatusOK, body)
 	}
 }
 

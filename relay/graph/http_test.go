@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"agora/httpapi"
 	"agora/relay/store"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -182,7 +183,7 @@ func TestAMistakeIsAnsweredWithWhatToDo(t *testing.T) {
 		"":                              {404, "npub"},
 		"abc/export":                    {400, "64 hex"},
 	} {
-		var p problem
+		var p httpapi.Problem
 		get(t, url+address, want.status, &p)
 		if !strings.Contains(p.Error, want.says) || strings.Contains(p.Error, nsec) {
 			t.Errorf("%s: %q, want it to say %q", address, p.Error, want.says)
@@ -360,7 +361,7 @@ func TestExportsAreBoundedAndASlowReaderDelaysNobody(t *testing.T) {
 	if _, err := io.ReadFull(slow, make([]byte, 100_000)); err != nil {
 		t.Fatal(err)
 	}
-	var bad problem
+	var bad httpapi.Problem
 	if res := get(t, url+p.pubkey+"/export", 503, &bad); res.Header.Get("Retry-After") == "" {
 		t.Error("no word when to come back")
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
+
+	"agora/httpapi"
 )
 
 // maxRequest bounds the body of a request to bring, in bytes; none is needed.
@@ -21,50 +23,34 @@ const maxRequest = 4096
 // JSON lines: {"relay": Summary} now and then, and {"done": Brought} or
 // {"error": text} at the end.
 func (b *Bringer) Handler(check func(r *http.Request, body []byte) (pubkey string, err error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !anyPage(w, r) {
+	return httpapi.Open("POST", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", "POST, OPTIONS")
+			httpapi.Fail(w, http.StatusMethodNotAllowed, "bring is asked for by POST")
 			return
 		}
 		key, ok := parseKey(r.PathValue("npub"))
 		if !ok {
-			httpError(w, http.StatusBadRequest, "the address must name a key, as npub1… or in hex")
+			httpapi.Fail(w, http.StatusBadRequest, "the address must name a key, as npub1… or in hex")
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 		if err != nil {
-			httpError(w, http.StatusRequestEntityTooLarge, "the request needs no body")
+			httpapi.Fail(w, http.StatusRequestEntityTooLarge, "the request needs no body")
 			return
 		}
 		who, err := check(r, body)
 		if err != nil {
 			w.Header().Set("WWW-Authenticate", "Nostr")
-			httpError(w, http.StatusUnauthorized, err.Error())
+			httpapi.Fail(w, http.StatusUnauthorized, err.Error())
 			return
 		}
 		if who != key {
-			httpError(w, http.StatusForbidden, "only a key itself may have its events fetched")
+			httpapi.Fail(w, http.StatusForbidden, "only a key itself may have its events fetched")
 			return
 		}
 		b.stream(w, r, key)
-	})
-}
-
-// anyPage lets any web page ask, and says whether this is the asking itself.
-func anyPage(w http.ResponseWriter, r *http.Request) bool {
-	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	switch r.Method {
-	case http.MethodPost:
-		return true
-	case http.MethodOptions:
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
-		h.Set("Access-Control-Allow-Methods", "POST")
-		w.WriteHeader(http.StatusNoContent)
-		return false
-	}
-	h.Set("Allow", "POST, OPTIONS")
-	httpError(w, http.StatusMethodNotAllowed, "bring is asked for by POST")
-	return false
+	}))
 }
 
 func (b *Bringer) stream(w http.ResponseWriter, r *http.Request, key string) {
@@ -75,9 +61,9 @@ func (b *Bringer) stream(w http.ResponseWriter, r *http.Request, key string) {
 		out.write(map[string]any{"done": brought})
 	case errors.Is(err, ErrBusy), errors.Is(err, ErrUnderWay):
 		w.Header().Set("Retry-After", "60")
-		httpError(w, http.StatusTooManyRequests, err.Error())
+		httpapi.Fail(w, http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, ErrNoRelays):
-		httpError(w, http.StatusNotFound, err.Error())
+		httpapi.Fail(w, http.StatusNotFound, err.Error())
 	case r.Context().Err() != nil: // nobody is listening
 	default:
 		b.cfg.Logger.Error("bring", "pubkey", key, "err", err)
@@ -101,12 +87,6 @@ func (l *lines) write(v any) {
 	if json.NewEncoder(l.w).Encode(v) == nil {              // a client that is gone ends the request's context
 		_ = l.flush.Flush()
 	}
-}
-
-func httpError(w http.ResponseWriter, code int, text string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": text}) // the client may be gone
 }
 
 // parseKey reads npub1…, nprofile1… or 64 hex digits.

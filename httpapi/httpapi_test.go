@@ -1,0 +1,41 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"agora/httpapi"
+)
+
+func ask(h http.Handler, method string) *http.Response {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, "/v1/x", nil))
+	return w.Result()
+}
+
+func TestPagesOfOtherOriginsReadAndSign(t *testing.T) {
+	h := httpapi.Open("GET, POST", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		httpapi.Fail(w, http.StatusNotFound, "not here")
+	}))
+	got := ask(h, http.MethodGet)
+	if got.StatusCode != http.StatusNotFound || got.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("GET: %d %v", got.StatusCode, got.Header)
+	}
+	before := ask(h, http.MethodOptions)
+	if before.StatusCode != http.StatusNoContent || before.Header.Get("Access-Control-Allow-Methods") != "GET, POST, OPTIONS" ||
+		!strings.HasPrefix(before.Header.Get("Access-Control-Allow-Headers"), "Authorization") {
+		t.Errorf("preflight: %d %v", before.StatusCode, before.Header)
+	}
+}
+
+func TestRefusalIsJSONAndKeepsTheCallersCacheControl(t *testing.T) {
+	w := httptest.NewRecorder()
+	w.Header().Set("Cache-Control", "no-store")
+	httpapi.Fail(w, http.StatusBadRequest, `say "please"`)
+	if w.Code != http.StatusBadRequest || w.Body.String() != `{"error":"say \"please\""}`+"\n" ||
+		w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
+	}
+}
