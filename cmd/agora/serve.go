@@ -233,14 +233,26 @@ func (s *server) watch(ctx context.Context, hup <-chan os.Signal, reload func() 
 	}
 }
 
-// reloadNow reads the settings again. Everything is checked before the first
-// of them takes effect.
+// reloadNow reads the settings again.
 func (s *server) reloadNow() error {
+	return s.reloadWith(func(cfg Config) (func(), error) {
+		retention, err := parseRetention(cfg.Retention)
+		return func() {
+			s.parts.spam.reload(cfg)
+			s.store.SetRetention(retention)
+		}, err
+	})
+}
+
+// reloadWith reads the settings again and gives them to the parts that every
+// relay has; check looks at what else there is, and returns what puts it into
+// force. Everything is checked before the first of them takes effect.
+func (s *server) reloadWith(check func(Config) (apply func(), err error)) error {
 	cfg, err := s.reload()
 	if err != nil {
 		return err
 	}
-	retention, err := parseRetention(cfg.Retention)
+	apply, err := check(cfg)
 	if err != nil {
 		return err
 	}
@@ -255,8 +267,7 @@ func (s *server) reloadNow() error {
 		return err
 	}
 	s.relay.Reload(cfg.limits())
-	s.parts.spam.reload(cfg)
-	s.store.SetRetention(retention)
+	apply()
 	s.level.Set(level.Level())
 	s.tellChanges(cfg)
 	return nil

@@ -241,24 +241,7 @@ func (s *foreignServer) Run(ctx context.Context, hup <-chan os.Signal) error {
 
 // reloadNow is the server's, without what a foreign store has not.
 func (s *foreignServer) reloadNow() error {
-	cfg, err := s.reload()
-	if err != nil {
-		return err
-	}
-	level := new(slog.LevelVar)
-	if err := setLevel(level, cfg.LogLevel); err != nil {
-		return err
-	}
-	if err := s.cert.reload(); err != nil {
-		return err
-	}
-	if err := s.manage.Reload(cfg.policy()); err != nil {
-		return err
-	}
-	s.relay.Reload(cfg.limits())
-	s.level.Set(level.Level())
-	s.tellChanges(cfg)
-	return nil
+	return s.reloadWith(func(Config) (func(), error) { return func() {}, nil })
 }
 
 // close gives back what was taken, when serving never began.
