@@ -92,7 +92,7 @@ type Config struct {
 	Graph         bool     `toml:"graph" unit:"true or false" help:"keep the social graph and answer /v1/graph/"`
 	Assertions    int      `toml:"assertions" unit:"keys" help:"for how many of the highest ranked keys NIP-85 assertions are published; 0: none"`
 	Feeds         bool     `toml:"feeds" unit:"true or false" help:"rank notes and answer at /f/, /v1/feeds, by search keys and by jobs; needs graph"`
-	FeedsAge      Duration `toml:"feeds_age" unit:"time" help:"the oldest note that feeds rank; what a feed itself declares may be less; every note costs about 250 bytes of memory"`
+	FeedsAge      Duration `toml:"feeds_age" unit:"time" help:"the oldest note that feeds rank, but for the latest 5,000, which they rank however old; what a feed itself declares may be less; every note costs about 250 bytes of memory"`
 	FeedsZaps     bool     `toml:"feeds_zaps" unit:"true or false" help:"count zaps: the lightning address in the profile of whoever is zapped is asked, over the network, which key signs receipts; false: no zap counts"`
 	FeedsCompat   bool     `toml:"feeds_compat_software" unit:"true or false" help:"let NIP-11 of /f/ name another project's software, the only one whose order some clients keep; the description says so"`
 	DVMRelays     []string `toml:"dvm_relays" unit:"ws:// or wss:// URLs" help:"where else feeds are announced and jobs for them (NIP-90) are heard and answered; empty: here only"`

@@ -27,6 +27,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// leastNotes are ranked however old they are: about 1 MB, and whoever has just
+// imported an archive sees it.
+const leastNotes = 5000
+
 // feedsPart is everything that ranks, with its doors.
 type feedsPart struct {
 	core   *core
@@ -101,7 +105,7 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 	}
 	p.tally, err = tally.New(tally.Config{
 		Store: p.core.store, Snapshot: filepath.Join(dir, "tally"), Logger: p.core.log,
-		Live: p.core.cfg.FeedsAge.Duration,
+		Live: p.core.cfg.FeedsAge.Duration, Least: leastNotes,
 		Trust: func() func(tally.Key) float32 {
 			view := known.From("")
 			return func(k tally.Key) float32 { return view.Trust(hex.EncodeToString(k[:])) }

@@ -148,6 +148,18 @@ func (b *book) chain(at uint32) {
 	*head = at + 1
 }
 
+// horizon is the created_at before which notes are no longer live: since, or,
+// where fewer than least notes are younger, the least-th of the latest.
+func (b *book) horizon(since uint32, least int) uint32 {
+	switch {
+	case least == 0:
+		return since
+	case len(b.recent) < least:
+		return 0
+	}
+	return min(since, b.recent[len(b.recent)-least].created)
+}
+
 // remember puts a note among the latest, in order.
 func (b *book) remember(at uint32) {
 	m := moment{b.notes.at(at).created, b.notes.refer(at)}

@@ -46,7 +46,9 @@
 // # Bounds
 //
 // Live notes are those of the last Config.Live, at most Config.Notes of them;
-// the oldest go first. A note that others acted on before it came, or that is
+// the oldest go first. The latest Config.Least stay whatever their age, so that
+// an archive that was imported, or a relay that fell quiet, has something to
+// rank. A note that others acted on before it came, or that is
 // gone, is kept as a place without a note; of these at most Config.Places are
 // kept, the earliest made go first. Then what was done with them is forgotten.
 package tally

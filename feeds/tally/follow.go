@@ -154,7 +154,7 @@ func (t *Tally) apply(c *store.Change) error {
 		t.book.drop(removal{event: Key(gone.ID), author: gone.PubKey, kind: gone.Kind})
 		return nil
 	}
-	if kind := c.Record.Kind(); kind != kindMutes && c.Record.CreatedAt() < time.Now().Add(-t.cfg.Live).Unix() {
+	if kind := c.Record.Kind(); kind != kindMutes && t.past(c.Record.CreatedAt(), time.Now()) {
 		if isNote(kind) {
 			t.met(&c.Record)
 		}
@@ -184,6 +184,17 @@ func (t *Tally) apply(c *store.Change) error {
 	return nil
 }
 
+// past reports whether what was created then is no longer tallied.
+func (t *Tally) past(created int64, now time.Time) bool {
+	since := now.Add(-t.cfg.Live).Unix()
+	if created >= since || t.cfg.Least == 0 {
+		return created < since
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return created < int64(t.book.horizon(moment32(since), t.cfg.Least))
+}
+
 // met remembers of a note that is no longer live when its author was there.
 func (t *Tally) met(r *store.Record) {
 	t.mu.Lock()
@@ -195,7 +206,7 @@ func (t *Tally) met(r *store.Record) {
 // tidy keeps the bounds, and tries the zaps that wait.
 func (t *Tally) tidy(now time.Time) {
 	t.mu.Lock()
-	t.book.tidy(moment32(now.Add(-t.cfg.Live).Unix()), t.cfg.Notes, t.cfg.Places, t.cfg.Keys)
+	t.book.tidy(t.book.horizon(moment32(now.Add(-t.cfg.Live).Unix()), t.cfg.Least), t.cfg.Notes, t.cfg.Places, t.cfg.Keys)
 	t.mu.Unlock()
 	for _, z := range t.waiting.takeAll() {
 		t.zap(z)

@@ -20,6 +20,7 @@ type Config struct {
 	Snapshot string        // file for a quick start; empty: read the log at every start
 	Live     time.Duration // how long a note is tallied after its created_at; 30 days
 	Notes    int           // live notes at most; 1,000,000
+	Least    int           // that many of the latest notes are tallied however old they are, at most 16,384; 0
 	Places   int           // places without a note at most; 200,000
 	Keys     int           // keys remembered at most, beyond those in use; 2,000,000
 	Epoch    time.Duration // between two takings of all weights; 10 minutes
@@ -51,6 +52,9 @@ func (c *Config) defaults() error {
 	}
 	if c.Live < 0 || c.Notes < 0 || c.Places < 0 || c.Keys < 0 || c.Epoch < 0 {
 		return errors.New("tally: Live, Notes, Places, Keys and Epoch cannot be negative")
+	}
+	if c.Least < 0 || c.Least > mostRecent {
+		return fmt.Errorf("tally: Least must be between 0 and %d", mostRecent)
 	}
 	if c.Live == 0 {
 		c.Live = 30 * 24 * time.Hour
