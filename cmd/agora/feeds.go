@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"agora/feeds"
 	feedsdoors "agora/feeds/doors"
@@ -143,6 +145,7 @@ func (p *feedsPart) openZaps() error {
 func (p *feedsPart) openDoors(s *server) (err error) {
 	cfg := feedsdoors.Config{
 		Pages: p.feeds, Market: p.market, Events: p.events, Auth: p.core.auth.Check, URL: p.core.urls[0], Relays: p.core.cfg.DVMRelays,
+		Icon:   cmp.Or(p.core.cfg.Icon, "http"+strings.TrimPrefix(p.core.urls[0], "ws")+"/assets/icon.png"),
 		Compat: p.core.cfg.FeedsCompat, Logger: p.core.log, Metrics: p.core.metrics,
 		Known: func(key string) bool { return s.knows(key) },
 		Hidden: func(_ context.Context, viewer string, ev *nostr.Event) bool {

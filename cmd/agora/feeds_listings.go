@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,9 @@ func (p *feedsPart) follow(ctx context.Context) error {
 	}
 	if err == nil {
 		err = p.listBuiltin(ctx)
+	}
+	if err == nil {
+		err = p.introduce(ctx)
 	}
 	if err == nil {
 		err = p.announceAll(ctx)
@@ -127,6 +131,29 @@ func (p *feedsPart) listBuiltin(ctx context.Context) error {
 			return fmt.Errorf("list %s: %w", r.Slug, err)
 		}
 		p.market.Take(ev)
+	}
+	return nil
+}
+
+// introduce says who lists the rankers that come along, so that clients show a
+// name and not a key.
+func (p *feedsPart) introduce(ctx context.Context) error {
+	profile, err := json.Marshal(map[string]any{
+		"name": p.core.cfg.Name, "about": "Lists the feed algorithms that come with the relay " + p.core.urls[0] + ".", "bot": true,
+	})
+	if err != nil {
+		return err
+	}
+	ev := &nostr.Event{Kind: nostr.KindProfileMetadata, CreatedAt: nostr.Now(), Content: string(profile), Tags: nostr.Tags{}}
+	if err := ev.Sign(p.author); err != nil {
+		return err
+	}
+	held, err := p.held(ctx, ev)
+	if err != nil || held != nil && held.Content == ev.Content {
+		return err
+	}
+	if err := p.publish(ctx, ev); err != nil {
+		return fmt.Errorf("say who lists the rankers: %w", err)
 	}
 	return nil
 }

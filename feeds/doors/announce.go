@@ -1,6 +1,7 @@
 package doors
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -38,6 +39,7 @@ func (d *Doors) Announcements(l *market.Listing, at nostr.Timestamp) ([]*nostr.E
 	if about == "" {
 		about = "A feed algorithm."
 	}
+	picture := cmp.Or(l.Picture, d.cfg.Icon) // some clients show no feed without
 	params := map[string]param{"max_results": {Values: []string{}, Description: fmt.Sprintf("notes wanted, 1 to %d; default %d", jobMost, jobUsual)}}
 	if l.Personalized {
 		params["user"] = param{Values: []string{}, Description: "hex key as whom to read"}
@@ -46,13 +48,13 @@ func (d *Doors) Announcements(l *market.Listing, at nostr.Timestamp) ([]*nostr.E
 		params[k.Name] = param{Values: []string{}, Description: fmt.Sprintf("%s (%v to %v %s, default %v)", k.About, k.Min, k.Max, k.Unit, k.Default)}
 	}
 	handler, err := json.Marshal(map[string]any{
-		"name": l.Name, "about": about, "picture": l.Picture, "image": l.Picture, "lud16": "", "personalized": l.Personalized,
+		"name": l.Name, "about": about, "picture": picture, "image": picture, "lud16": "", "personalized": l.Personalized,
 		"amount": "free", "supportsEncryption": true, "encryptionSupported": true, "acceptsNutZaps": false, "subscription": false, "nip90Params": params,
 	})
 	if err != nil {
 		return nil, err
 	}
-	profile, err := json.Marshal(map[string]any{"name": l.Name, "display_name": l.Name, "about": about, "picture": l.Picture, "bot": true})
+	profile, err := json.Marshal(map[string]any{"name": l.Name, "display_name": l.Name, "about": about, "picture": picture, "bot": true})
 	if err != nil {
 		return nil, err
 	}

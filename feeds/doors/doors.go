@@ -45,6 +45,7 @@ type Config struct {
 	Hidden  func(ctx context.Context, viewer string, ev *nostr.Event) bool // muted by the viewer, or refused since it was ranked; nil: never
 	Auth    func(r *http.Request, body []byte) (pubkey string, err error)  // NIP-98; nil: nobody can sign
 	URL     string                                                         // ws:// or wss:// address of the relay's root, without a slash at the end; required
+	Icon    string                                                         // URL of the picture of feeds that have none
 	Relays  []string                                                       // where else our jobs are answered
 	Compat  bool                                                           // NIP-11 of /f/ names CompatSoftware
 	Logger  *slog.Logger                                                   // default slog.Default()

@@ -212,7 +212,7 @@ func TestAJobThatTakesLongIsSaidToBeUnderWay(t *testing.T) {
 
 func TestAnnouncementsPleaseEveryClient(t *testing.T) {
 	w := newWorld(t)
-	d := w.open(func(c *Config) { c.Relays = []string{"wss://nos.lol"} })
+	d := w.open(func(c *Config) { c.Relays, c.Icon = []string{"wss://nos.lol"}, "https://relay.example/icon.png" })
 	for _, l := range d.cfg.Market.Listings() {
 		list, err := d.Announcements(l, nostr.Now())
 		if err != nil {
@@ -235,7 +235,7 @@ func TestAnnouncementsPleaseEveryClient(t *testing.T) {
 		if err := json.Unmarshal([]byte(handler.Content), &said); err != nil || handler.Content[0] != '{' {
 			t.Fatal(err)
 		}
-		if said.Name != l.Name || said.About == "" || said.Amount != "free" || said.Personalized == nil || *said.Personalized != l.Personalized ||
+		if said.Name != l.Name || said.About == "" || said.Amount != "free" || said.Personalized == nil || *said.Personalized != l.Personalized || said.Picture == "" || said.Image != said.Picture ||
 			!*said.SupportsEncryption || *said.Subscription || *said.AcceptsNutZaps || said.Params["max_results"].Values == nil {
 			t.Errorf("%s", handler.Content)
 		}
