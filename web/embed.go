@@ -80,7 +80,7 @@ func fromFS(tree fs.FS) (*Site, error) {
 // kinds are the media types of what Vite writes; the machine's own table may
 // know others.
 var kinds = map[string]string{
-	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png",
 }
 
 func newFile(name string, body []byte) (*file, error) {
@@ -126,7 +126,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Vary", "Accept, Accept-Encoding")
 	h.Set("Cache-Control", "no-cache")
-	if r.URL.Path != "/" && path.Base(r.URL.Path) != "icon.svg" { // the name of every other file has its hash
+	if r.URL.Path != "/" && !strings.HasPrefix(path.Base(r.URL.Path), "icon.") { // the name of every other file has its hash
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	body := f.plain

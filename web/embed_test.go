@@ -17,6 +17,7 @@ func built(t *testing.T) *Site {
 		"dist/app/index.html":         {Data: []byte("<!doctype html><title>x</title>" + strings.Repeat(" ", 500))},
 		"dist/app/assets/index-ab.js": {Data: []byte(strings.Repeat("f();", 200))},
 		"dist/app/assets/icon.svg":    {Data: []byte("<svg/>")},
+		"dist/app/assets/icon.png":    {Data: []byte("\x89PNG")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +41,7 @@ func TestProgramBuiltWithoutNpmSaysSo(t *testing.T) {
 
 func TestEveryFileIsServedUnderThePolicy(t *testing.T) {
 	s := built(t)
-	for path, kind := range map[string]string{"/": "text/html", "/assets/index-ab.js": "text/javascript", "/assets/icon.svg": "image/svg+xml"} {
+	for path, kind := range map[string]string{"/": "text/html", "/assets/index-ab.js": "text/javascript", "/assets/icon.svg": "image/svg+xml", "/assets/icon.png": "image/png"} {
 		resp := ask(s, http.MethodGet, path, "")
 		h := resp.Header
 		if resp.StatusCode != 200 || !strings.HasPrefix(h.Get("Content-Type"), kind) {
@@ -74,7 +75,7 @@ func TestHashedFilesAreKeptAndThePageIsAskedForAgain(t *testing.T) {
 	if got := ask(s, http.MethodGet, "/assets/index-ab.js", "").Header.Get("Cache-Control"); !strings.Contains(got, "immutable") {
 		t.Errorf("a file with its hash in its name: %q", got)
 	}
-	for _, path := range []string{"/", "/assets/icon.svg"} {
+	for _, path := range []string{"/", "/assets/icon.svg", "/assets/icon.png"} {
 		if got := ask(s, http.MethodGet, path, "").Header.Get("Cache-Control"); got != "no-cache" {
 			t.Errorf("%s: %q", path, got)
 		}
