@@ -40,7 +40,7 @@ type storm struct {
 	flown int // without an answer when the relay was killed
 }
 
-func nullifierOf(ev *nostr.Event) string { return ev.Tags.GetFirst([]string{"n"}).Value() }
+func nullifierOf(ev *nostr.Event) string { return ev.Tags.Find("n")[1] }
 
 // TestKillNineUnderVotesCountsNobodyTwiceAndLosesNoVote kills the relay fifty
 // times under votes, revotes and replays. After each kill every person has at
@@ -60,7 +60,7 @@ func TestKillNineUnderVotesCountsNobodyTwiceAndLosesNoVote(t *testing.T) {
 		}
 		s.pool, s.text[ev.ID] = append(s.pool, ev), line
 	}
-	s.poll = s.pool[0].Tags.GetFirst([]string{"e"}).Value()
+	s.poll = s.pool[0].Tags.Find("e")[1]
 	rng := rand.New(rand.NewPCG(7, 7))
 	for round := range stormRounds {
 		relay := stormRelay(t, bin, dir)
@@ -230,7 +230,7 @@ func (s *storm) settled(t *testing.T, relay *program) {
 	}
 	want := map[string]int{}
 	for _, ev := range newest {
-		want[ev.Tags.GetFirst([]string{"response"}).Value()]++
+		want[ev.Tags.Find("response")[1]]++
 	}
 	resp, err := http.Get("http" + strings.TrimPrefix(relay.URL, "ws") + "/v1/polls/" + s.poll + "/tally")
 	if err != nil {

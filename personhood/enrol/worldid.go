@@ -36,10 +36,10 @@ type World3 struct {
 func NewWorld3(app, action string, roots Roots) (*World3, error) {
 	key, err := semaphore.ParseKey(worldKey3)
 	if err != nil {
-		return nil, fmt.Errorf("World ID v3: %w", err)
+		return nil, fmt.Errorf("a source of World ID v3: %w", err)
 	}
 	if !strings.HasPrefix(app, "app_") || action == "" {
-		return nil, errors.New("World ID v3 wants an app that begins with app_, and an action")
+		return nil, errors.New("a source of World ID v3 wants an app that begins with app_, and an action")
 	}
 	return &World3{App: app, Action: action, Roots: roots, key: key}, nil
 }
@@ -187,10 +187,10 @@ const (
 func NewWorld4(s World4) (*World4, error) {
 	var err error
 	if s.key, err = semaphore.ParseKey(worldKey4); err != nil {
-		return nil, fmt.Errorf("World ID 4: %w", err)
+		return nil, fmt.Errorf("a source of World ID 4: %w", err)
 	}
 	if s.RP == 0 || s.IssuerSchema == 0 || s.Action == "" || s.Issuer[0].IsZero() || s.OPRF[0].IsZero() {
-		return nil, errors.New("World ID 4 wants rp, action, schema, and the keys of the issuer and of the relying party's nullifiers")
+		return nil, errors.New("a source of World ID 4 wants rp, action, schema, and the keys of the issuer and of the relying party's nullifiers")
 	}
 	return &s, nil
 }

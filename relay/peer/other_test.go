@@ -87,7 +87,7 @@ func (c *otherConn) handle(t *testing.T, msg []byte) {
 	o.seen[m.Label]++
 	switch m.Label {
 	case "AUTH":
-		challenge := m.Event.Tags.GetFirst([]string{"challenge", "challenge"})
+		challenge := m.Event.Tags.FindWithValue("challenge", "challenge")
 		ok, err := m.Event.CheckSignature()
 		c.authed = ok && err == nil && challenge != nil && m.Event.Kind == 22242
 		c.say(wire.AppendOK(nil, m.Event.ID, c.authed, ""))
