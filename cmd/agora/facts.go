@@ -96,7 +96,7 @@ func (s *server) features(base string, nips []int) []feature {
 	}
 	list = append(list, feature{Name: "Right to vanish", Text: "a key's request removes all it signed, for good (NIP-09, 62)."})
 	if s.parts.graph != nil {
-		list = append(list, feature{Name: "Social graph", Text: "follows, mutes and trust as JSON:", Link: base + "/v1/graph/npub1…"})
+		list = append(list, feature{Name: "Social graph", Text: "follows, mutes and trust as JSON, below " + base + "/v1/graph/ and a key in npub or hex."})
 	}
 	if s.cfg.HTTPExport {
 		list = append(list, feature{Name: "Export", Text: "of all that is public, as JSON lines:", Link: base + "/v1/export"})
