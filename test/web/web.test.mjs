@@ -126,6 +126,22 @@ test('a note that is written now is announced and followed into view', async t =
   assert.equal((await order(page))[0], note.id)
 })
 
+test('a poll shows what it has got so far, and whether people or keys are counted', async t => {
+  const poll = await newAuthor(relay.socket).publish({
+    kind: 1068, content: 'Tea or coffee?', tags: [['option', 'a', 'Tea'], ['option', 'b', '<b>Coffee</b>'], ['polltype', 'singlechoice']],
+  })
+  for (const choice of ['a', 'b', 'b']) {
+    await newAuthor(relay.socket).publish({ kind: 1018, tags: [['e', poll.id], ['response', choice]] })
+  }
+  const page = await at(t, `/?note=${poll.id}`)
+  const counted = page.getByRole('list', { name: 'Count' })
+  await counted.waitFor()
+  assert.deepEqual((await counted.innerText()).split(/\s*\n\s*/), ['Tea', '1', '<b>Coffee</b>', '2'])
+  const below = await page.locator('.poll').innerText()
+  assert.match(below, /3 keys voted/)
+  assert.match(below, /not people: one person may have many/)
+})
+
 test('every note says why it is there, in words', async t => {
   const page = await at(t, '/?feed=hot')
   await settled(page)

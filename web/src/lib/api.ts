@@ -14,7 +14,8 @@ export class Refused extends Error {
   }
 }
 
-async function get(path: string, signal?: AbortSignal, sign = false): Promise<unknown> {
+/** Asks one of the addresses for JSON. */
+export async function get(path: string, signal?: AbortSignal, sign = false): Promise<unknown> {
   const headers: Record<string, string> = { Accept: 'application/json' }
   if (sign) {
     headers.Authorization = await authorization(new URL(path, location.href).href)
