@@ -170,8 +170,7 @@ func (r *Relay) identify(s *submission) (reply Reply, ended bool, err error) {
 	if text := misshapen(s); text != "" {
 		return deny(admit.Invalid, text), true, nil
 	}
-	id, err := store.ParseID(s.ev.ID)
-	if s.id = id; err != nil || !wire.CheckID(s.ev) {
+	if !lowhex.Decode(s.id[:], s.ev.ID) || !wire.CheckID(s.ev) {
 		return deny(admit.Invalid, "the id is not the hash of the event"), true, nil
 	}
 	if !nostr.IsEphemeralKind(s.ev.Kind) {

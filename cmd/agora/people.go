@@ -81,7 +81,7 @@ func (p *people) person(ev *nostr.Event) (class uint8, on tally.Key, err error) 
 	}
 	deed, err := personhood.DeedOf(ev)
 	if err != nil {
-		return 0, on, nil
+		return 0, on, nil //nolint:nilerr // what is no deed proves nothing
 	}
 	labels, err := labelsOf(p.store, ev.ID)
 	if err != nil {

@@ -59,7 +59,7 @@ func (p plan) ensure(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }() // a stray file beside the corpus
 	defer tmp.Close()
 	w := bufio.NewWriterSize(tmp, 1<<20)
 	if err := p.write(ctx, w); err != nil {

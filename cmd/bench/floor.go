@@ -92,12 +92,12 @@ func floor(ctx context.Context, events, store, tmp string, overlap bool) (floore
 	if err != nil {
 		return floored{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	sink, err := openRows(dir, l)
 	if err != nil {
 		return floored{}, err
 	}
-	defer sink.env.Close()
+	defer func() { _ = sink.env.Close() }()
 	batches := slices.Collect(slices.Chunk(evs, floorBatch))
 	rows := l.inBatches(len(batches))
 	runtime.GC()
@@ -200,7 +200,7 @@ func readLayout(dir string) (layout, error) {
 	if err != nil {
 		return l, err
 	}
-	defer env.Close()
+	defer func() { _ = env.Close() }()
 	if err := errors.Join(env.SetMaxDBs(64), env.SetMapSize(1<<40)); err != nil {
 		return l, err
 	}
@@ -302,7 +302,7 @@ func openRows(dir string, l layout) (*rowSink, error) {
 		return nil, err
 	}
 	if err := errors.Join(env.SetMaxDBs(64), env.SetMapSize(1<<40), env.Open(filepath.Clean(dir), 0, 0o600)); err != nil {
-		env.Close()
+		_ = env.Close()
 		return nil, err
 	}
 	s := &rowSink{env: env, log: -1}

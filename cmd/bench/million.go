@@ -46,7 +46,7 @@ func runLarge(ctx context.Context, b *bench, p plan) (large, error) {
 	if err != nil {
 		return large{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	l := large{Events: p.total()}
 	if l.JSON, err = sizeOf(file); err != nil {
 		return l, err
@@ -87,7 +87,7 @@ func (l *large) serve(ctx context.Context, b *bench, dir string, p plan) (err er
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer func() { _ = s.stop() }()
 	l.Start = s.Started
 	if _, err = settle(ctx, s.PID, 5*time.Minute); err != nil {
 		return err

@@ -130,7 +130,7 @@ func during(ctx context.Context, c contender, dir string, use func(*server) erro
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(data)
+	defer func() { _ = os.RemoveAll(data) }()
 	s, err := start(ctx, c, data)
 	if err != nil {
 		return err
