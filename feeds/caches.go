@@ -23,10 +23,12 @@ type noteCache struct {
 	by     map[tally.Key]*note
 }
 
-// note is one of them, with what the tally last said of it to everybody.
+// note is one of them, with what the tally last said of it to everybody, and
+// what other rooms said.
 type note struct {
 	feature.Note
 	standing atomic.Pointer[standing]
+	judged   atomic.Pointer[judged]
 }
 
 // standing is what the tally says of a note whoever asks. It is replaced when
@@ -95,8 +97,8 @@ func (c *noteCache) put(ev *nostr.Event) *note {
 func (c *noteCache) find(ids []tally.Key, into []*note) (missing []int) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for i, id := range ids {
-		if into[i] = c.by[id]; into[i] == nil {
+	for i := range ids {
+		if into[i] = c.by[ids[i]]; into[i] == nil {
 			missing = append(missing, i)
 		}
 	}
@@ -117,7 +119,7 @@ const (
 
 // authorCache keeps what is known of authors, whoever reads.
 type authorCache struct {
-	mu sync.Mutex // guards what follows
+	mu sync.RWMutex // guards what follows
 	by map[tally.Key]*author
 }
 
@@ -131,12 +133,18 @@ type author struct {
 
 func newAuthorCache() *authorCache { return &authorCache{by: map[tally.Key]*author{}} }
 
-// find gives an entry that is still good, and the stale one otherwise.
-func (c *authorCache) find(k tally.Key, now time.Time) (a *author, good bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a = c.by[k]
-	return a, a != nil && now.Sub(a.at) < authorFresh && !now.Before(a.at)
+// find fills in what is held, good or stale.
+func (c *authorCache) find(keys []tally.Key, into []*author) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for i := range keys {
+		into[i] = c.by[keys[i]]
+	}
+}
+
+// good reports whether an author is known well enough.
+func (a *author) good(now time.Time) bool {
+	return a != nil && now.Sub(a.at) < authorFresh && !now.Before(a.at)
 }
 
 func (c *authorCache) put(k tally.Key, a *author) {

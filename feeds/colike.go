@@ -9,11 +9,11 @@ import (
 
 // near is what is found around a viewer in one look over the notes.
 type near struct {
-	looked   int64       // when, Unix seconds; 0: never
-	followed []tally.Key // the newest notes of followed keys
-	trusted  []tally.Key // notes that followed keys acted upon, those with most of their trust first
-	liked    []tally.Key // notes that co-likers like, the best first
-	likes    map[tally.Key]coliked
+	looked   int64        // when, Unix seconds; 0: never
+	followed []tally.Spot // the newest notes of followed keys
+	trusted  []tally.Spot // notes that followed keys acted upon, those with most of their trust first
+	liked    []tally.Spot // notes that co-likers like, the best first
+	likes    map[tally.Spot]coliked
 	interest map[tally.Key]float32 // by author: how much co-likers like what it writes
 	zaps     []deed                // the viewer's own, whose receipts are signed by others
 }
@@ -23,6 +23,11 @@ type near struct {
 type coliked struct {
 	sums  [len(halfLives)]float32
 	crowd float32 // likers of the note
+}
+
+type likedAt struct {
+	coliked
+	spot tally.Spot
 }
 
 // halfLives, in hours, are those that the stage colike knows; the nearest to
@@ -49,7 +54,7 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 			follows[at] = true
 		}
 	}
-	followed, trusted, liked := newTop[struct{}](2*mostFollowed), newTop[struct{}](mostNear), newTop[coliked](mostColiked)
+	followed, trusted, liked := newTop[tally.Spot](2*mostFollowed), newTop[tally.Spot](mostNear), newTop[likedAt](mostColiked)
 	interest := make([]float32, size)
 	var zaps []deed
 	r.All(func(n tally.Note) bool {
@@ -58,7 +63,7 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 			return true
 		}
 		if follows[n.Author] {
-			followed.add(-float32(age), n.ID, struct{}{})
+			followed.add(-float32(age), n.ID, r.Spot(n))
 		}
 		proof, of := float32(0), coliked{}
 		r.Actors(n, func(actor uint32, did tally.Deeds) bool {
@@ -80,18 +85,21 @@ func (f *Feeds) surroundings(r *tally.Reader, v *viewer, now int64) near {
 			return true
 		})
 		if proof > 0 {
-			trusted.add(proof*fade(age), n.ID, struct{}{})
+			trusted.add(proof*fade(age), n.ID, r.Spot(n))
 		}
 		if score := of.sums[1]; score > 0 && n.Author != lens.Self {
-			liked.add(score/float32(math.Sqrt(float64(of.crowd)+5)), n.ID, of)
+			liked.add(score/float32(math.Sqrt(float64(of.crowd)+5)), n.ID, likedAt{of, r.Spot(n)})
 			interest[n.Author] += score / (5 + of.crowd)
 		}
 		return true
 	})
-	out := near{looked: now, zaps: zaps, followed: followed.ids(2 * mostFollowed), trusted: trusted.ids(mostNear), liked: liked.ids(mostNear)}
-	out.likes = make(map[tally.Key]coliked, mostColiked)
-	for _, p := range liked.best() {
-		out.likes[p.id] = p.of
+	out := near{looked: now, zaps: zaps, followed: followed.first(2 * mostFollowed), trusted: trusted.first(mostNear)}
+	out.likes = make(map[tally.Spot]coliked, mostColiked)
+	for _, l := range liked.first(mostColiked) {
+		out.likes[l.spot] = l.coliked
+		if len(out.liked) < mostNear {
+			out.liked = append(out.liked, l.spot)
+		}
 	}
 	authors := newTop[struct{}](mostInterest)
 	for at, x := range interest {
@@ -214,8 +222,8 @@ func (v *viewer) alike(r *tally.Reader, lens *tally.Lens, size int, now int64) [
 }
 
 // colike is the stage's score of a note.
-func (n *near) colike(id tally.Key, halfLife, popularity float64) float32 {
-	of, ok := n.likes[id]
+func (n *near) colike(at tally.Spot, halfLife, popularity float64) float32 {
+	of, ok := n.likes[at]
 	if !ok {
 		return 0
 	}

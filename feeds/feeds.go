@@ -33,6 +33,8 @@ type View interface {
 	Trust(pubkey string) float32
 	// Toward is how the viewer stands to an author.
 	Toward(author string) Standing
+	// Mutes reports whether the viewer mutes an author, as it is now.
+	Mutes(author string) bool
 	// About is what is known of a key, whoever asks.
 	About(pubkey string) Known
 }

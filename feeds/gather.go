@@ -19,7 +19,8 @@ type candidates struct {
 	facts   feature.Facts
 	ids     []tally.Key
 	authors []tally.Key
-	missing []int // candidates whose notes are not kept
+	writers []uint32 // places of the authors' keys, to tell them apart by
+	missing []int    // candidates whose notes are not kept
 	notes   []*note
 	who     []*author
 	counts  []feature.Counts
@@ -28,8 +29,10 @@ type candidates struct {
 	stages  []feature.Stages
 	signals []feature.Signals
 	batch   feature.Batch
-	at      map[tally.Key]int // place by id
-	found   []tally.Note      // valid within Tally.Read only
+	spots   []tally.Spot
+	pairs   []*pair
+	at      map[uint32]int // candidates by their places in the tally; valid within Tally.Read only
+	found   []tally.Note   // valid within Tally.Read only
 	sources []feature.Source
 }
 
@@ -94,7 +97,7 @@ func (f *Feeds) gather(ctx context.Context, w *wanted, c *candidates) error {
 
 func (c *candidates) reset(w *wanted) {
 	if c.at == nil {
-		c.at = make(map[tally.Key]int, MaxCandidates)
+		c.at = make(map[uint32]int, MaxCandidates)
 	}
 	clear(c.at)
 	c.found, c.sources = c.found[:0], c.sources[:0]
@@ -104,7 +107,7 @@ func (c *candidates) reset(w *wanted) {
 
 // add takes one note in, or one more source for it.
 func (c *candidates) add(r *tally.Reader, w *wanted, n *tally.Note, from feature.Source) bool {
-	if at, ok := c.at[n.ID]; ok {
+	if at, ok := c.at[n.Place()]; ok {
 		c.sources[at] |= from
 		return true
 	}
@@ -114,7 +117,7 @@ func (c *candidates) add(r *tally.Reader, w *wanted, n *tally.Note, from feature
 	if len(c.found) == MaxCandidates {
 		return false
 	}
-	c.at[n.ID] = len(c.found)
+	c.at[n.Place()] = len(c.found)
 	c.found = append(c.found, *n)
 	c.sources = append(c.sources, from)
 	return true
@@ -154,14 +157,14 @@ func (f *Feeds) collect(r *tally.Reader, w *wanted, c *candidates) {
 	}
 }
 
-// addAll takes notes in by id, at most most new ones.
-func (c *candidates) addAll(r *tally.Reader, w *wanted, ids []tally.Key, from feature.Source, most int) {
+// addAll takes notes in, at most most new ones.
+func (c *candidates) addAll(r *tally.Reader, w *wanted, spots []tally.Spot, from feature.Source, most int) {
 	limit := len(c.found) + most
-	for _, id := range ids {
+	for _, spot := range spots {
 		if len(c.found) >= limit {
 			return
 		}
-		if n, ok := r.Find(id); ok && !c.add(r, w, &n, from) {
+		if n, ok := r.At(spot); ok && !c.add(r, w, &n, from) {
 			return
 		}
 	}
@@ -227,6 +230,8 @@ func (f *Feeds) fromRecent(r *tally.Reader, w *wanted, c *candidates, on feature
 func (c *candidates) fit() {
 	n := len(c.found)
 	c.ids, c.authors = sized(c.ids, n), sized(c.authors, n)
+	c.writers = sized(c.writers, n)
+	c.spots, c.pairs = sized(c.spots, n), sized(c.pairs, n)
 	c.notes, c.who = sized(c.notes, n), sized(c.who, n)
 	c.counts, c.proofs, c.threads = sized(c.counts, n), sized(c.proofs, n), sized(c.threads, n)
 	c.stages, c.signals = sized(c.stages, n), sized(c.signals, n)
@@ -251,17 +256,16 @@ func (f *Feeds) count(r *tally.Reader, w *wanted, c *candidates) {
 	f.topMu.RUnlock()
 	for i := range c.found {
 		n := &c.found[i]
-		c.ids[i], c.authors[i] = n.ID, r.Key(n.Author)
+		c.ids[i], c.authors[i], c.writers[i], c.spots[i] = n.ID, r.Key(n.Author), n.Author, r.Spot(*n)
 	}
 	c.missing = f.notes.find(c.ids, c.notes)
+	f.authors.find(c.authors, c.who)
 	for i := range c.found {
 		n := &c.found[i]
-		a, good := f.authors.find(c.authors[i], now)
-		if !good {
-			a = tallied(r, n.Author, public, a, now)
-			f.authors.put(c.authors[i], a)
+		if !c.who[i].good(now) {
+			c.who[i] = f.author(r, n.Author, public, now)
 		}
-		c.who[i] = a
+		a := c.who[i]
 		s := c.notes[i].standingOf(r, *n, w.now)
 		counts := s.counts
 		if lens != nil {
@@ -305,6 +309,18 @@ func (c *candidates) thread(r *tally.Reader, i int, t *tally.Thread, lens *tally
 	}
 }
 
+// author is one that is not known, or no longer well enough.
+func (f *Feeds) author(r *tally.Reader, place uint32, public View, now time.Time) *author {
+	k, old := []tally.Key{r.Key(place)}, []*author{nil}
+	f.authors.find(k, old) // another note of this page may have come before
+	if old[0].good(now) {
+		return old[0]
+	}
+	a := tallied(r, place, public, old[0], now)
+	f.authors.put(k[0], a)
+	return a
+}
+
 // tallied is an author as the tally sees it now; its profile stays as known.
 func tallied(r *tally.Reader, place uint32, public View, old *author, now time.Time) *author {
 	t := r.Author(place)
@@ -335,16 +351,18 @@ func share(part, rest float32) float32 {
 // left with nothing, and finish leaves it out.
 func (f *Feeds) readNotes(ctx context.Context, c *candidates) error {
 	for chunk := range slices.Chunk(c.missing, 500) {
-		ids := make([]string, len(chunk))
+		ids, places := make([]string, len(chunk)), make(map[tally.Key]int, len(chunk))
 		for i, at := range chunk {
-			ids[i] = hexKey(c.ids[at])
+			ids[i], places[c.ids[at]] = hexKey(c.ids[at]), at
 		}
 		for ev, err := range f.cfg.Events.Query(ctx, nostr.Filter{IDs: ids}) {
 			if err != nil {
 				return fmt.Errorf("read candidates: %w", err)
 			}
 			if k, ok := key(ev.ID); ok {
-				c.notes[c.at[k]] = f.notes.put(ev)
+				if at, asked := places[k]; asked {
+					c.notes[at] = f.notes.put(ev)
+				}
 			}
 		}
 	}
@@ -400,6 +418,9 @@ func (f *Feeds) finish(w *wanted, c *candidates) {
 	f.topMu.RLock()
 	bridge := f.bridge
 	f.topMu.RUnlock()
+	if w.viewer.hex != "" {
+		w.viewer.toward(c.authors, c.pairs)
+	}
 	kept := 0
 	for i := range c.ids {
 		if c.notes[i] == nil {
@@ -413,23 +434,22 @@ func (f *Feeds) finish(w *wanted, c *candidates) {
 			Note: &c.notes[i].Note, Author: &c.who[i].Author, Counts: &c.counts[i], Proof: &c.proofs[i],
 			Thread: &c.threads[i], Stages: &c.stages[i], Signals: &c.signals[i], Sources: c.sources[i],
 		}
-		if w.viewer.hex != "" {
-			p := w.viewer.toward(c.authors[i])
+		if p := c.pairs[i]; p != nil {
 			if p.muted {
 				continue
 			}
 			to.Pair = &p.Pair
 		}
 		if w.stages.colike {
-			c.stages[i].CoLike = w.viewer.near.colike(c.ids[i], w.stages.halfLife, w.stages.popularity)
+			c.stages[i].CoLike = w.viewer.near.colike(c.spots[i], w.stages.halfLife, w.stages.popularity)
 		}
 		if w.stages.bridge && bridge != nil {
 			bridge.put(c.ids[i], &c.stages[i])
 		}
-		c.ids[kept], c.authors[kept] = c.ids[i], c.authors[i]
+		c.ids[kept], c.authors[kept], c.writers[kept] = c.ids[i], c.authors[i], c.writers[i]
 		kept++
 	}
-	c.ids, c.authors, c.facts.Candidates = c.ids[:kept], c.authors[:kept], c.facts.Candidates[:kept]
+	c.ids, c.authors, c.writers, c.facts.Candidates = c.ids[:kept], c.authors[:kept], c.writers[:kept], c.facts.Candidates[:kept]
 	if w.stages.bridge && bridge != nil {
 		c.facts.Viewer.BridgeFactor = bridge.raters[w.viewer.key]
 	}

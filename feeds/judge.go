@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"agora/feeds/tally"
 	"agora/ranker/feature"
 )
 
@@ -28,15 +27,17 @@ func (f *Feeds) judge(ctx context.Context, c *candidates) error {
 	}
 	now := time.Now()
 	var ids []string
-	f.judgedMu.Lock()
-	for i, id := range c.ids {
-		if j, ok := f.judged[id]; ok && now.Sub(j.at) < judgedFresh {
+	var at []int
+	for i, n := range c.notes {
+		if n == nil {
+			continue
+		}
+		if j := n.judged.Load(); j != nil && now.Sub(j.at) < judgedFresh {
 			c.judged(i, j)
 			continue
 		}
-		ids = append(ids, hexKey(id))
+		ids, at = append(ids, hexKey(c.ids[i])), append(at, i)
 	}
-	f.judgedMu.Unlock()
 	if len(ids) == 0 {
 		return nil
 	}
@@ -44,31 +45,24 @@ func (f *Feeds) judge(ctx context.Context, c *candidates) error {
 	if err != nil {
 		return fmt.Errorf("judge candidates: %w", err)
 	}
-	fresh := make(map[tally.Key]judged, len(ids))
+	fresh := make(map[string]*judged, len(ids))
 	for _, id := range ids {
-		k, _ := key(id)
-		fresh[k] = judged{at: now} // nobody said anything
+		fresh[id] = &judged{at: now} // nobody said anything
 	}
 	for _, s := range signals {
-		if k, ok := key(s.ID); ok {
-			fresh[k] = judged{s.Facts, s.Refuse, now}
+		if j := fresh[s.ID]; j != nil {
+			j.facts, j.refuse = s.Facts, s.Refuse
 		}
 	}
-	f.judgedMu.Lock()
-	defer f.judgedMu.Unlock()
-	if len(f.judged) > f.cfg.Notes {
-		clear(f.judged)
-	}
-	for k, j := range fresh {
-		f.judged[k] = j
-		if at, ok := c.at[k]; ok {
-			c.judged(at, j)
-		}
+	for k, i := range at {
+		j := fresh[ids[k]]
+		c.notes[i].judged.Store(j)
+		c.judged(i, j)
 	}
 	return nil
 }
 
-func (c *candidates) judged(at int, j judged) {
+func (c *candidates) judged(at int, j *judged) {
 	c.signals[at] = j.facts
 	if j.refuse {
 		c.notes[at] = nil

@@ -26,26 +26,26 @@ func (f *Feeds) LookOver(now time.Time) {
 		f.counted = now
 		f.cfg.Tally.Read(now.Unix(), func(r *tally.Reader) { given = countLikes(r, now.Unix()) })
 	}
-	hot, week := newTop[struct{}](mostHot), newTop[struct{}](mostTop+mostHot)
+	hot, week := newTop[tally.Spot](mostHot), newTop[tally.Spot](mostTop+mostHot)
 	f.cfg.Tally.Each(now.Unix(), func(r *tally.Reader, n tally.Note) bool {
 		w := r.Support(n)
 		if w <= 0 {
 			return true
 		}
 		age := now.Unix() - n.Created
-		hot.add(float32(math.Log10(1+10*w)-float64(age)/45000), n.ID, struct{}{})
+		hot.add(float32(math.Log10(1+10*w)-float64(age)/45000), n.ID, r.Spot(n))
 		if age < 7*86400 {
-			week.add(float32(w), n.ID, struct{}{})
+			week.add(float32(w), n.ID, r.Spot(n))
 		}
 		return true
 	})
-	list := hot.ids(mostHot)
-	seen := make(map[tally.Key]bool, len(list))
+	list := hot.first(mostHot)
+	seen := make(map[tally.Spot]bool, len(list))
 	for _, id := range list {
 		seen[id] = true
 	}
-	rest := week.ids(mostTop + mostHot)
-	merged := make([]tally.Key, 0, mostHot+mostTop)
+	rest := week.first(mostTop + mostHot)
+	merged := make([]tally.Spot, 0, mostHot+mostTop)
 	for i, id := range list { // two of the hot, then one of the top
 		merged = append(merged, id)
 		for i%2 == 1 && len(rest) > 0 && len(merged) < cap(merged) {

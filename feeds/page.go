@@ -222,7 +222,7 @@ func (f *Feeds) try(ctx context.Context, r *Request, l *Listing, v *viewer, firs
 	}
 	list := make([]ranked, len(c.ids))
 	for i := range list {
-		list[i] = ranked{id: c.ids[i], author: c.authors[i], score: scores[i], at: i}
+		list[i] = ranked{id: c.ids[i], author: c.writers[i], score: scores[i], at: i}
 	}
 	began := time.Now()
 	list = s.arrange(list, c)
@@ -376,7 +376,7 @@ func (f *Feeds) dropRefused(ctx context.Context, ids []string, out map[tally.Key
 
 // mutes asks the graph as it is now: a mute holds from the next page on.
 func (v *viewer) mutes(author string) bool {
-	return author != v.hex && v.view.Toward(author).Muted
+	return author != v.hex && v.view.Mutes(author)
 }
 
 func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }

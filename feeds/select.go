@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -11,34 +12,49 @@ import (
 // ranked is one note of a ranking.
 type ranked struct {
 	id     tally.Key
-	author tally.Key
+	author uint32  // a number that authors of one ranking are told apart by
 	score  float32 // as the model gave it
 	at     int     // place among the candidates
 }
 
 // order puts candidates by score, the later first among equals and then the
 // lower id, so that a ranking depends on nothing else.
-func order(list []ranked, created func(int) int64) {
-	slices.SortFunc(list, func(a, b ranked) int {
+func order(list []ranked, created func(int) int64) []ranked {
+	worth := make([]weighed[float32], len(list))
+	for i := range list {
+		worth[i] = weighed[float32]{list[i].score, int32(i)}
+	}
+	slices.SortFunc(worth, func(a, b weighed[float32]) int {
 		switch {
-		case a.score != b.score:
-			if a.score > b.score {
-				return -1
-			}
-			return 1
-		case created(a.at) != created(b.at):
-			if created(a.at) > created(b.at) {
-				return -1
-			}
+		case a.worth > b.worth:
+			return -1
+		case a.worth < b.worth:
 			return 1
 		}
-		return slices.Compare(a.id[:], b.id[:])
+		x, y := &list[a.at], &list[b.at]
+		return cmp.Or(cmp.Compare(created(y.at), created(x.at)), slices.Compare(x.id[:], y.id[:]))
 	})
+	return inOrder(list, worth)
+}
+
+// weighed is a place of a list, small enough to be sorted in its stead.
+type weighed[T float32 | float64] struct {
+	worth T
+	at    int32
+}
+
+// inOrder is a list in the order of its places.
+func inOrder[T float32 | float64](list []ranked, places []weighed[T]) []ranked {
+	out := make([]ranked, len(list))
+	for i := range places {
+		out[i] = list[places[i].at]
+	}
+	return out
 }
 
 // authorCap leaves at most so many notes of an author.
 func authorCap(list []ranked, most int) []ranked {
-	seen := map[tally.Key]int{}
+	seen := map[uint32]int{}
 	return slices.DeleteFunc(list, func(r ranked) bool {
 		seen[r.author]++
 		return seen[r.author] > most
@@ -52,36 +68,27 @@ func authorDecay(list []ranked, decay, floor float64) []ranked {
 		return list
 	}
 	low := list[len(list)-1].score
-	worth := make([]float64, len(list))
-	seen := map[tally.Key]int{}
-	for i, r := range list {
-		k := seen[r.author]
-		seen[r.author]++
-		worth[i] = float64(r.score-low) * ((1-floor)*math.Pow(decay, float64(k)) + floor)
+	worth := make([]weighed[float64], len(list))
+	seen := make(map[uint32]int, len(list))
+	var share []float64 // of the k-th note
+	for i := range list {
+		k := seen[list[i].author]
+		seen[list[i].author] = k + 1
+		if k == len(share) {
+			share = append(share, (1-floor)*math.Pow(decay, float64(k))+floor)
+		}
+		worth[i] = weighed[float64]{float64(list[i].score-low) * share[k], int32(i)}
 	}
-	return permute(list, worth)
-}
-
-// permute sorts by worth, highest first, stably.
-func permute(list []ranked, worth []float64) []ranked {
-	at := make([]int, len(list))
-	for i := range at {
-		at[i] = i
-	}
-	slices.SortStableFunc(at, func(a, b int) int {
+	slices.SortFunc(worth, func(a, b weighed[float64]) int {
 		switch {
-		case worth[a] > worth[b]:
+		case a.worth > b.worth:
 			return -1
-		case worth[a] < worth[b]:
+		case a.worth < b.worth:
 			return 1
 		}
-		return 0
+		return cmp.Compare(a.at, b.at)
 	})
-	out := make([]ranked, len(list))
-	for i, j := range at {
-		out[i] = list[j]
-	}
-	return out
+	return inOrder(list, worth)
 }
 
 // newAuthorSlot moves the best note of a new author up to a place, when none is
@@ -217,7 +224,7 @@ func greedy(n int, quality []float64, same func(i, j int) float64) []int {
 
 // arrange is all that follows the scores.
 func (s *stages) arrange(list []ranked, c *candidates) []ranked {
-	order(list, func(i int) int64 { return c.facts.Candidates[i].Note.CreatedAt })
+	list = order(list, func(i int) int64 { return c.facts.Candidates[i].Note.CreatedAt })
 	if s.cap > 0 {
 		list = authorCap(list, s.cap)
 	}

@@ -88,11 +88,8 @@ type Feeds struct {
 	lookMu  sync.Mutex // guards counted, and that one looks over at a time
 	counted time.Time  // when given was counted
 
-	judgedMu sync.Mutex // guards judged
-	judged   map[tally.Key]judged
-
 	topMu  sync.RWMutex         // guards what follows
-	top    []tally.Key          // notes most acted upon, the best first
+	top    []tally.Spot         // notes most acted upon, the best first
 	bridge *bridging            // nil: not factorised yet
 	public View                 // nobody's in particular
 	given  map[tally.Key]uint32 // likes that each key gave lately
@@ -106,7 +103,7 @@ func New(cfg Config) (*Feeds, error) {
 	f := &Feeds{
 		cfg: cfg, notes: newNoteCache(cfg.Notes, cfg.Encode, cfg.Wording), authors: newAuthorCache(),
 		viewers: newViewerCache(cfg.Viewers), rankings: newRankings(cfg.RankingBytes, cfg.Keep), metrics: newMetrics(),
-		readers: newReaders(), words: meanings(), fades: newFades(), judged: map[tally.Key]judged{}, public: cfg.Graph.From(""),
+		readers: newReaders(), words: meanings(), fades: newFades(), public: cfg.Graph.From(""),
 	}
 	f.slots = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	f.work.New = func() any { return new(candidates) }

@@ -1,8 +1,10 @@
 package feeds
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -15,7 +17,7 @@ import (
 
 func listOf(scores ...float32) (out []ranked) {
 	for i, s := range scores {
-		out = append(out, ranked{id: tally.Key{byte(i)}, author: tally.Key{byte(i)}, score: s, at: i})
+		out = append(out, ranked{id: tally.Key{byte(i)}, author: uint32(i), score: s, at: i})
 	}
 	return out
 }
@@ -69,7 +71,7 @@ func TestDPPPicksAsThePlainDeterminantDoes(t *testing.T) {
 		list := listOf()
 		bags := make([]bag, n)
 		for i := range n {
-			list = append(list, ranked{id: tally.Key{byte(i)}, author: tally.Key{byte(w.r.IntN(4))}, score: float32(n - i), at: i})
+			list = append(list, ranked{id: tally.Key{byte(i)}, author: uint32(w.r.IntN(4)), score: float32(n - i), at: i})
 			var tokens []int32
 			for range 6 {
 				tokens = append(tokens, int32(w.r.IntN(12)))
@@ -239,5 +241,41 @@ func TestOutOfNetworkAndRepliesAreLeftOutOnRequest(t *testing.T) {
 	w.settle()
 	if got := ids(w.page(Request{Feed: "x", Viewer: me})); !slices.Equal(got, []string{out.ID}) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestOrderAndDecayAreThoseOfAPlainModel ranks lists with many equal scores,
+// times and authors.
+func TestOrderAndDecayAreThoseOfAPlainModel(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		var list []ranked
+		var created []int64
+		for i := range r.IntN(120) {
+			score := float32(r.NormFloat64())
+			if seed%2 == 0 {
+				score = []float32{0, float32(math.Copysign(0, -1)), 1, -1, 2}[r.IntN(5)]
+			}
+			list = append(list, ranked{id: tally.Key{byte(r.IntN(256)), byte(i)}, author: uint32(r.IntN(9)), score: score, at: i})
+			created = append(created, int64(r.IntN(4)))
+		}
+		plain := slices.Clone(list)
+		slices.SortStableFunc(plain, func(a, b ranked) int {
+			return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(created[b.at], created[a.at]), slices.Compare(a.id[:], b.id[:]))
+		})
+		got := order(slices.Clone(list), func(i int) int64 { return created[i] })
+		if !slices.Equal(got, plain) {
+			t.Fatalf("seed %d: ordered %v, want %v", seed, places(got), places(plain))
+		}
+		before := map[uint32]int{}
+		worth := map[int]float64{}
+		for _, n := range plain {
+			worth[n.at] = float64(n.score-plain[len(plain)-1].score) * ((1-0.1)*math.Pow(0.7, float64(before[n.author])) + 0.1)
+			before[n.author]++
+		}
+		slices.SortStableFunc(plain, func(a, b ranked) int { return cmp.Compare(worth[b.at], worth[a.at]) })
+		if got := authorDecay(got, 0.7, 0.1); !slices.Equal(got, plain) {
+			t.Fatalf("seed %d: decayed %v, want %v", seed, places(got), places(plain))
+		}
 	}
 }

@@ -49,12 +49,12 @@ func (t *top[T]) best() []picked[T] {
 	return t.list
 }
 
-// ids are the first of the best.
-func (t *top[T]) ids(most int) []tally.Key {
+// first are the first of the best.
+func (t *top[T]) first(most int) []T {
 	list := t.best()
-	out := make([]tally.Key, 0, min(most, len(list)))
+	out := make([]T, 0, min(most, len(list)))
 	for _, p := range list[:cap(out)] {
-		out = append(out, p.id)
+		out = append(out, p.of)
 	}
 	return out
 }

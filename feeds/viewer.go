@@ -70,8 +70,7 @@ func decayed(into *[feature.Spans]float32, age int64) {
 }
 
 // trusts is the viewer's trust by place of the tally, filled as it is asked
-// for, and whom the viewer follows. Cells are float32 bits; unknown where nobody
-// has asked yet.
+// for, and whom the viewer follows: see tally.Lens.
 type trusts struct {
 	reused  uint64
 	cells   []uint32
@@ -102,28 +101,36 @@ func (v *viewer) lens(r *tally.Reader) *tally.Lens {
 		v.trust.Store(table)
 	}
 	return &tally.Lens{
-		Self: r.Place(v.key), Trusts: table.cells, Followed: table.follows,
+		Self: r.Place(v.key), Known: table.cells, Followed: table.follows,
 		AskFollows: func(place uint32) bool { return v.follows[r.Key(place)] },
-		AskTrust: func(place uint32) float32 {
-			trust := v.view.Trust(hexKey(r.Key(place)))
-			if int(place) < len(table.cells) {
-				atomic.StoreUint32(&table.cells[place], math.Float32bits(trust))
-			}
-			return trust
-		},
+		AskTrust:   func(place uint32) float32 { return v.view.Trust(hexKey(r.Key(place))) },
 	}
 }
 
-// toward is what stands between the viewer and an author.
-func (v *viewer) toward(author tally.Key) *pair {
+// toward is what stands between the viewer and each of some authors.
+func (v *viewer) toward(authors []tally.Key, into []*pair) {
 	v.mu.Lock()
-	p := v.pairs[author]
+	for i := range authors {
+		into[i] = v.pairs[authors[i]]
+	}
 	v.mu.Unlock()
-	if p != nil {
-		return p
+	for i, p := range into {
+		if p == nil {
+			into[i] = v.meets(authors[i])
+		}
+	}
+}
+
+// meets is the pair with an author, made unless another note has done so.
+func (v *viewer) meets(author tally.Key) *pair {
+	v.mu.Lock()
+	known := v.pairs[author]
+	v.mu.Unlock()
+	if known != nil {
+		return known
 	}
 	s := v.view.Toward(hexKey(author))
-	p = &pair{muted: s.Muted && author != v.key}
+	p := &pair{muted: s.Muted && author != v.key}
 	p.Trust, p.Hops, p.Follows, p.FollowedBy = s.Trust, uint8(min(s.Hops, 255)), s.Follows, s.FollowedBy
 	p.CommonFollows = uint32(s.Common)
 	if s.Either > 0 {

@@ -62,8 +62,10 @@ func trusted(pubkey string) float32 {
 	return float32(b[0]) / 255
 }
 
+func (v townView) Mutes(author string) bool { return slices.Contains(v.mutes[v.viewer], author) }
+
 func (v townView) Toward(author string) Standing {
-	s := Standing{Trust: v.Trust(author), Muted: slices.Contains(v.mutes[v.viewer], author)}
+	s := Standing{Trust: v.Trust(author), Muted: v.Mutes(author)}
 	if slices.Contains(v.follows[v.viewer], author) {
 		s.Hops, s.Follows = 1, true
 	}

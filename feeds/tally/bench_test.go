@@ -119,18 +119,20 @@ func BenchmarkDrop(b *testing.B) {
 	}
 }
 
-func BenchmarkCounts2000(b *testing.B) {
+func BenchmarkLook2000(b *testing.B) {
 	c := newCrowd(100_000, 40_000)
-	book := c.fill(1_000_000)
+	book := c.fill(500_000)
 	r := &Reader{book, moment32(c.now)}
-	lens := &Lens{AskTrust: func(a uint32) float32 { return float32(a&15) / 16 }, AskFollows: func(a uint32) bool { return a%100 == 0 }, Self: NoPlace}
+	lens := &Lens{AskTrust: func(a uint32) float32 { return float32(a&255) / 256 }, AskFollows: func(a uint32) bool { return a%100 == 0 }, Self: NoPlace}
+	lens.Known = make([]uint32, 50_000)
+	for i := range lens.Known {
+		lens.Known[i] = UnknownTrust
+	}
 	for b.Loop() {
-		i := 0
-		for n := range r.Recent {
-			r.Counts(n, lens)
-			if i++; i == 2000 {
-				break
-			}
+		for _, id := range c.ids[:2000] {
+			n, _ := r.Find(id)
+			var counts Counts
+			r.Look(n, lens, &counts)
 		}
 	}
 }

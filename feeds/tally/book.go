@@ -13,6 +13,7 @@ type book struct {
 	actors actors
 	notes  notes
 	twins  twins
+	era    uint32           // of the tally's books, this one's number
 	epoch  uint32           // counts the times that trust was weighed
 	recent []moment         // live notes by created_at, the latest last; at most mostRecent
 	places []ref            // places without a note, the earliest made first; may name some that are gone

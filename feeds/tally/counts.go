@@ -67,7 +67,7 @@ func (r *Reader) Place(key Key) uint32 {
 // Places is one more than the highest place a key may have, and a number that
 // changes when a place has been given to another key.
 func (r *Reader) Places() (size int, reused uint64) {
-	return len(r.b.actors.list), r.b.actors.reuse
+	return len(r.b.actors.list), uint64(r.b.era)<<40 + r.b.actors.reuse
 }
 
 // Weight is the trust of a key at the epoch.
@@ -92,6 +92,30 @@ func (r *Reader) Find(id Key) (Note, bool) {
 	}
 	return Note{}, false
 }
+
+// Spot is where a note stands in the tally, for finding it again without its
+// id. It names nothing once the note has gone.
+type Spot struct {
+	at  ref
+	era uint32
+}
+
+// Spot of a note.
+func (r *Reader) Spot(n Note) Spot { return Spot{r.b.notes.refer(n.place), r.b.era} }
+
+// At is the live note at a spot.
+func (r *Reader) At(s Spot) (Note, bool) {
+	if s.era != r.b.era {
+		return Note{}, false
+	}
+	if _, ok := r.b.notes.follow(s.at); !ok {
+		return Note{}, false
+	}
+	return r.note(s.at.place - 1)
+}
+
+// Place of a note is its own as long as the tally does not change.
+func (n Note) Place() uint32 { return n.place }
 
 // Recent yields live notes, the latest first, as far back as they are kept in
 // order.

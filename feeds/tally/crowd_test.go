@@ -180,9 +180,9 @@ func TestStrangersOfWeightDisplaceNobodyTheViewerTrusts(t *testing.T) {
 		t.Errorf("the viewer's counts are %v, want 23", c.Viewer[Like])
 	}
 	// cells filled beforehand say the same as asking
-	lens.Trusts = make([]uint32, len(b.actors.list))
-	for i := range lens.Trusts {
-		lens.Trusts[i] = math.Float32bits(lens.AskTrust(uint32(i)))
+	lens.Known = make([]uint32, len(b.actors.list))
+	for i := range lens.Known {
+		lens.Known[i] = math.Float32bits(lens.AskTrust(uint32(i)))
 	}
 	lens.AskTrust = func(uint32) float32 { t.Error("asked for what is known"); return 0 }
 	if c := r.Counts(shown, lens); c.Viewer[Like] != 23 {

@@ -79,6 +79,7 @@ func (t *Tally) start(snap *snapshot) (store.Pos, error) {
 		return 0, err
 	}
 	t.mu.Lock()
+	held.book.era = t.book.era + 1
 	t.book = held.book
 	t.mu.Unlock()
 	for _, z := range held.waiting {
@@ -138,9 +139,9 @@ func (t *Tally) catchUp(ctx context.Context, pos store.Pos) (store.Pos, error) {
 func (t *Tally) forgetAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	trust := t.book.actors.trust
+	trust, era := t.book.actors.trust, t.book.era
 	t.book = newBook()
-	t.book.actors.trust = trust
+	t.book.actors.trust, t.book.era = trust, era+1
 	t.waiting.takeAll()
 }
 

@@ -2,6 +2,8 @@ package tally
 
 import (
 	"math"
+	digits "math/bits"
+	"slices"
 	"sync/atomic"
 )
 
@@ -10,38 +12,72 @@ import (
 // nobody.
 const mostLens = 64
 
-// Lens is a viewer's eyes. Keys are named by their place, which Reader.Key and
-// Reader.Place translate.
+// Lens is a viewer's eyes, for one goroutine at a time. Keys are named by their
+// place, which Reader.Key and Reader.Place translate.
 type Lens struct {
 	AskTrust   func(actor uint32) float32 // 0 to 1; 0 for whom the viewer mutes
 	AskFollows func(actor uint32) bool
 	Self       uint32 // the viewer's own place; NoPlace: it has none
 
-	// Trusts and Followed are what is known already, by place, so that nobody
-	// needs to be asked: bits of a float32, UnknownTrust where there is none yet,
-	// and a bit for each key that is followed. Of places beyond them the
-	// functions are asked.
-	Trusts   []uint32
+	// Known is what has been asked already, by place: UnknownTrust where nothing
+	// has. Lenses of the same viewer may share it. Of places beyond it the
+	// functions are asked each time.
+	Known []uint32
+	// Followed has a bit for each place whose key is followed; beyond it
+	// AskFollows is asked.
 	Followed []uint64
+
+	seen   []uint32 // by act of the note that is looked at: the cell of the first act of a key, 0 for others
+	steps  [steps]uint32
+	coarse [steps / stride]uint32
 }
 
-// UnknownTrust is a cell of Lens.Trusts that has not been filled.
-const UnknownTrust = math.MaxUint32
+// UnknownTrust is a cell of Lens.Known that has not been filled. A filled one
+// has the bits of the trust, a float32 from 0 to 1, in which the upper two are
+// free: one says that the viewer follows the key and trusts it, the other that
+// it is the viewer.
+const (
+	UnknownTrust = math.MaxUint32
+	cellFollows  = 1 << 31
+	cellSelf     = 1 << 30
+	cellTrust    = cellSelf - 1
+)
 
 // Trust is the viewer's trust in a key.
 func (l *Lens) Trust(actor uint32) float32 {
-	if bits := l.known(actor); bits != UnknownTrust {
-		return math.Float32frombits(bits)
-	}
-	return l.AskTrust(actor)
+	return math.Float32frombits(l.cell(actor) & cellTrust)
 }
 
 // known is small enough to be part of the loops over acts.
-func (l *Lens) known(actor uint32) (bits uint32) {
-	if int(actor) < len(l.Trusts) {
-		return atomic.LoadUint32(&l.Trusts[actor])
+func (l *Lens) known(actor uint32) (cell uint32) {
+	if int(actor) < len(l.Known) {
+		return atomic.LoadUint32(&l.Known[actor])
 	}
 	return UnknownTrust
+}
+
+func (l *Lens) cell(actor uint32) uint32 {
+	if cell := l.known(actor); cell != UnknownTrust {
+		return cell
+	}
+	return l.ask(actor)
+}
+
+func (l *Lens) ask(actor uint32) uint32 {
+	cell := uint32(0)
+	if trust := l.AskTrust(actor); trust > 0 {
+		cell = math.Float32bits(min(trust, 1))
+		if l.Follows(actor) {
+			cell |= cellFollows
+		}
+	}
+	if actor == l.Self {
+		cell |= cellSelf
+	}
+	if int(actor) < len(l.Known) {
+		atomic.StoreUint32(&l.Known[actor], cell)
+	}
+	return cell
 }
 
 // Follows reports whether the viewer follows a key.
@@ -52,18 +88,23 @@ func (l *Lens) Follows(actor uint32) bool {
 	return l.AskFollows(actor)
 }
 
-// steps of trust that are told apart when the most trusted are picked.
-const steps = 1024
+// steps of trust are told apart when the most trusted are picked; so many
+// strides of them are counted together, too.
+const (
+	steps  = 1024
+	stride = 32
+)
 
-// step of a trust from 0 to 1.
-func step(trust float32) int { return int(trust*(steps-1)) & (steps - 1) }
+// step of the trust, from 0 to 1, in a cell.
+func step(cell uint32) int {
+	return int(math.Float32frombits(cell&cellTrust)*(steps-1)) & (steps - 1)
+}
 
 // bar says who is among the most trusted: whoever stands above it, and of those
 // on it the first room.
 type bar struct{ at, room int }
 
-func (b *bar) lets(trust float32) bool {
-	at := step(trust)
+func (b *bar) lets(at int) bool {
 	if at == b.at && b.room > 0 {
 		b.room--
 		return true
@@ -71,73 +112,105 @@ func (b *bar) lets(trust float32) bool {
 	return at > b.at
 }
 
-// barOf finds the bar of a note.
-func (r *Reader) barOf(n Note, lens *Lens) bar {
+// look fills seen, and finds the bar.
+func (l *Lens) look(r *Reader, n Note) bar {
 	acts := n.inner.acts
-	if len(acts) <= mostLens {
-		return bar{at: 0, room: mostLens}
+	l.seen = slices.Grow(l.seen[:0], len(acts))[:len(acts)]
+	crowded := len(acts) > mostLens
+	if crowded {
+		clear(l.steps[:])
+		clear(l.coarse[:])
 	}
-	var count [steps]uint32
 	last, sure := uint32(nobody), n.inner.latest <= r.now
-	for _, a := range acts {
+	for i := range acts {
+		a := &acts[i]
 		if a.actor == last || a.actor == n.Author || !sure && a.at > r.now {
+			l.seen[i] = 0
 			continue
 		}
 		last = a.actor
-		bits := lens.known(last)
-		if bits == UnknownTrust {
-			bits = math.Float32bits(lens.AskTrust(last))
+		cell := l.known(last)
+		if cell == UnknownTrust {
+			cell = l.ask(last)
 		}
-		count[step(math.Float32frombits(bits))]++
+		l.seen[i] = cell
+		if crowded {
+			at := step(cell)
+			l.steps[at]++
+			l.coarse[at/stride]++
+		}
 	}
+	if !crowded {
+		return bar{at: 0, room: mostLens}
+	}
+	return l.bar()
+}
+
+func (l *Lens) bar() bar {
 	left := mostLens
-	for at := steps - 1; at > 0; at-- {
-		if int(count[at]) >= left {
-			return bar{at, left}
+	for group := len(l.coarse) - 1; group >= 0; group-- {
+		if count := int(l.coarse[group]); group > 0 && count < left {
+			left -= count
+			continue
 		}
-		left -= int(count[at])
+		for at := group*stride + stride - 1; at > 0 && at >= group*stride; at-- {
+			if int(l.steps[at]) >= left {
+				return bar{at, left}
+			}
+			left -= int(l.steps[at])
+		}
 	}
 	return bar{0, left}
 }
 
-// Look adds to a note's counts the part that depends on who looks. All acts are seen for whom the
-// viewer follows; trust is summed over those whom the viewer trusts most.
+// Look adds to a note's counts the part that depends on who looks. All acts are
+// seen for whom the viewer follows; trust is summed over those whom the viewer
+// trusts most.
 func (r *Reader) Look(n Note, lens *Lens, c *Counts) {
 	acts := n.inner.acts
-	bar := r.barOf(n, lens)
-	for i := 0; i < len(acts); {
-		j := i + 1
-		for j < len(acts) && acts[j].actor == acts[i].actor {
-			j++
-		}
-		actor, group := acts[i].actor, acts[i:j]
-		i = j
-		bits := lens.known(actor)
-		if bits == UnknownTrust {
-			bits = math.Float32bits(lens.AskTrust(actor))
-		}
-		trust := math.Float32frombits(bits)
-		follows := trust > 0 && lens.Follows(actor)
-		if actor != lens.Self && !follows && (trust == 0 || step(trust) < bar.at) || actor == n.Author {
+	if len(acts) == 0 {
+		return
+	}
+	bar := lens.look(r, n)
+	low := uint32(1) // cells below stand under the bar: half a step is more than rounding adds
+	if bar.at > 0 {
+		low = math.Float32bits((float32(bar.at) - 0.5) / (steps - 1))
+	}
+	for i, cell := range lens.seen {
+		if cell < low {
 			continue
 		}
-		sh := shareOf(group, r.now)
-		if actor == lens.Self {
-			c.Acted = c.Acted || sh.first != math.MaxUint32
+		r.see(acts[i:], cell, &bar, c)
+	}
+}
+
+// see adds what one key did, whose acts stand first.
+func (r *Reader) see(acts []act, cell uint32, bar *bar, c *Counts) {
+	at := step(cell)
+	if cell < cellSelf && at < bar.at {
+		return
+	}
+	to := 1
+	for to < len(acts) && acts[to].actor == acts[0].actor {
+		to++
+	}
+	sh := shareOf(acts[:to], r.now)
+	if cell&cellSelf != 0 {
+		c.Acted = c.Acted || sh.first != math.MaxUint32
+	}
+	if sh.done == 0 {
+		return
+	}
+	trust := math.Float32frombits(cell & cellTrust)
+	if bar.lets(at) {
+		for done := sh.done; done != 0; done &= done - 1 {
+			c.Viewer[digits.TrailingZeros16(done)] += trust
 		}
-		if sh.done == 0 {
-			continue
-		}
-		if bar.lets(trust) {
-			for action := range Actions {
-				c.Viewer[action] += trust * float32(sh.done>>action&1)
-			}
-		}
-		if follows {
-			c.ProofTrust += trust
-			for action := range Actions {
-				c.Proof[action] += sh.done >> action & 1
-			}
+	}
+	if cell&cellFollows != 0 {
+		c.ProofTrust += trust
+		for done := sh.done; done != 0; done &= done - 1 {
+			c.Proof[digits.TrailingZeros16(done)]++
 		}
 	}
 }

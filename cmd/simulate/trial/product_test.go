@@ -131,6 +131,8 @@ func (v plainView) trust() []float32 {
 
 func (v plainView) Trust(key string) float32 { return v.trust()[v.place[key]] }
 
+func (v plainView) Mutes(string) bool { return false }
+
 func (v plainView) Toward(key string) feeds.Standing {
 	who := v.place[key]
 	return feeds.Standing{Trust: v.trust()[who], Hops: int(v.web.hops(v.viewer, who, v.trust())), Follows: v.web.sets[v.viewer][who]}
