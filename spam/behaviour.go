@@ -12,6 +12,8 @@ type Standing struct {
 	Trust float32 // 0 to 1
 	Hops  int     // from the nearest of the operator's seeds; negative: not reached
 	Blind bool    // the graph reaches nobody: to be unknown says nothing
+
+	Spared bool // the operator has granted an appeal of theirs: no score marks, hides or refuses them
 }
 
 // Past is what the log says of a key that the window does not know yet.

@@ -17,7 +17,7 @@ import (
 const (
 	Namespace = "agora/spam"     // ours: spam, scam, ai, quarantine, each with its probability
 	Why       = "agora/spam/why" // beside the event: the reasons
-	Appeals   = "agora/appeal"   // an author's: not-spam
+	Appeals   = "agora/appeal"   // an author's: not-spam; the operator's: granted, denied
 )
 
 // Values of labels in Namespace.
@@ -53,6 +53,8 @@ type Config struct {
 	Log     Log     // nil: no past
 	Persons Persons // nil: no proofs
 	Second  Second  // nil: tier 0 alone
+	Desk    *Desk   // nil: appeals are events like others
+	Notes   Notes   // what appeals are about; nil: nothing is held
 	Outcome func(Outcome)
 }
 
@@ -111,11 +113,16 @@ func (g *Gate) Rule(ctx context.Context, ev *nostr.Event, from admit.Peer) (admi
 	case nostr.KindReporting:
 		g.report(ev)
 		return admit.Ruling{}, nil
+	case kindLabel:
+		if note, ok := Appeal(ev); ok && g.cfg.Desk != nil && from.Origin != admit.Own {
+			return g.appeal(ctx, ev, note)
+		}
+		return admit.Ruling{}, nil
 	}
 	if !slices.Contains(g.cfg.Kinds, ev.Kind) || from.Origin == admit.Own {
 		return admit.Ruling{}, nil
 	}
-	v, who, err := g.verdict(ctx, ev)
+	v, who, err := g.verdict(ctx, ev, time.Now().Unix())
 	if err != nil {
 		return admit.Ruling{}, err
 	}
@@ -131,6 +138,16 @@ func (g *Gate) Rule(ctx context.Context, ev *nostr.Event, from admit.Peer) (admi
 		return admit.Refuse(admit.Blocked, refusalText(ev, &v)), nil
 	}
 	return admit.Ruling{Labels: labelsOf(&v, action)}, nil
+}
+
+// Replay judges a stored event as of the time it gives itself, and says what the
+// policy would do. It does nothing, but the window takes the event in.
+func (g *Gate) Replay(ctx context.Context, ev *nostr.Event) (Verdict, Action, error) {
+	v, who, err := g.verdict(ctx, ev, int64(ev.CreatedAt))
+	if err != nil {
+		return v, Pass, err
+	}
+	return v, Decide(*g.rules.Load(), ev.Kind, who, &v), nil
 }
 
 // refusalText names the reason and the way to appeal.
@@ -168,12 +185,13 @@ func Quarantined(labels []admit.Label) bool {
 }
 
 // verdict gathers what is known of an event and judges it.
-func (g *Gate) verdict(ctx context.Context, ev *nostr.Event) (v Verdict, who Standing, err error) {
-	scene := Scene{Window: g.window, Who: Standing{Hops: -1, Blind: true}, Now: time.Now().Unix()}
+func (g *Gate) verdict(ctx context.Context, ev *nostr.Event, now int64) (v Verdict, who Standing, err error) {
+	scene := Scene{Window: g.window, Who: Standing{Hops: -1, Blind: true}, Now: now}
 	if g.cfg.Crowd != nil {
 		scene.Who = g.cfg.Crowd.Standing(ev.PubKey)
 		scene.Meets = g.strangers(ev)
 	}
+	scene.Who.Spared = g.cfg.Desk.Spared(ev.PubKey)
 	if g.cfg.Persons != nil {
 		if scene.Exempt, err = g.cfg.Persons.Proven(ctx, ev); err != nil {
 			return v, who, fmt.Errorf("personhood of %s: %w", ev.ID, err)

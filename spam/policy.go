@@ -157,6 +157,9 @@ func Decide(rules []Rule, kind int, who Standing, v *Verdict) Action {
 		if !rules[i].fits(kind, who, v) {
 			continue
 		}
+		if who.Spared {
+			return min(rules[i].Action, Measure)
+		}
 		if near(who) {
 			return min(rules[i].Action, Mark)
 		}

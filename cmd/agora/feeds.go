@@ -124,7 +124,7 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 	}
 	p.feeds, err = feeds.New(feeds.Config{
 		Events: p.events, Graph: socialGraph{known}, Tally: p.tally, Listings: stall{p.market}, Scorer: p.shelf,
-		Signals: spamSignals{p.core.store}, Encode: builtin.NewEncoder().Vector, Wording: wording,
+		Signals: spamSignals{p.core.store, s.parts.spam.desk}, Encode: builtin.NewEncoder().Vector, Wording: wording,
 		Metrics: p.core.metrics, Logger: p.core.log,
 	})
 	return err

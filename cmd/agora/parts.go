@@ -48,13 +48,13 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 	if err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
+	if s.parts.spam, err = s.openSpam(c); err != nil {
+		return relay.Parts{}, errors.Join(err, s.parts.close())
+	}
 	if c.cfg.Feeds && s.parts.graph != nil {
 		if s.parts.feeds, err = s.openFeeds(c); err != nil {
 			return relay.Parts{}, errors.Join(err, s.parts.close())
 		}
-	}
-	if s.parts.spam, err = s.openSpam(c); err != nil {
-		return relay.Parts{}, errors.Join(err, s.parts.close())
 	}
 	if s.parts.groups, err = s.openGroups(c); err != nil {
 		return relay.Parts{}, errors.Join(err, s.parts.close())
@@ -67,7 +67,7 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 	}
 	with := relay.Parts{Landing: s.parts.doors.openWeb(c.log, page), Gates: s.parts.spam.gates()}
 	if s.parts.search != nil {
-		with.Search = spamSearch{s.parts.search, c.store}
+		with.Search = spamSearch{s.parts.search, c.store, s.parts.spam.desk}
 	}
 	if s.parts.feeds != nil {
 		source := feedSource{s.parts.feeds.doors}

@@ -95,9 +95,12 @@ func (p *people) person(ev *nostr.Event) (class uint8, on tally.Key, err error) 
 	return 0, on, nil
 }
 
-// Proven implements spam.Persons. The person gate comes first, so a deed with a
-// proof that gets this far has been proven; a poll's tag proves nothing.
-func (p *people) Proven(_ context.Context, ev *nostr.Event) (bool, error) {
+// provenDeeds is a spam.Persons. The person gate comes first, so a deed with a
+// proof that gets further, or is stored, has been proven; a poll's tag proves
+// nothing.
+type provenDeeds struct{}
+
+func (provenDeeds) Proven(_ context.Context, ev *nostr.Event) (bool, error) {
 	if !personhood.Has(ev) {
 		return false, nil
 	}

@@ -43,6 +43,12 @@ type spamPart struct {
 	past    *spamLog
 	second  *secondOpinion // nil: models cannot run
 	plugins []*spam.Plugin
+
+	desk     *spam.Desk
+	deskAt   store.Pos // what the desk was opened with
+	operator func(pubkey string) bool
+	graph    *graph.Graph // nil: none
+
 	labels  chan *nostr.Event // to be published; 256; when full: dropped and counted, the label beside the event stays
 	told    *prometheus.CounterVec
 	dropped prometheus.Counter
@@ -52,12 +58,15 @@ type spamPart struct {
 // without, which the log says.
 func (s *server) openSpam(c *core) (*spamPart, error) {
 	p := &spamPart{
-		core: c, labels: make(chan *nostr.Event, 256), window: spam.NewWindow(),
+		core: c, graph: s.parts.graph, labels: make(chan *nostr.Event, 256), window: spam.NewWindow(),
 		told: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agora_spam_verdicts_total", Help: "Notes judged, by what the policy says; dry: nothing was done."}, []string{"action", "dry"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "agora_spam_labels_dropped_total", Help: "Labels that were not published because too many waited."}),
 	}
 	if err := p.openPlugins(c.cfg, c.log); err != nil {
+		return nil, err
+	}
+	if err := p.openDesk(context.Background()); err != nil {
 		return nil, err
 	}
 	if c.cfg.SpamMode == "pass" {
@@ -82,7 +91,7 @@ func (s *server) openSpam(c *core) (*spamPart, error) {
 	if p.past, err = openSpamLog(c.store, time.Now().Unix()); err != nil {
 		return nil, err
 	}
-	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: p.past, Persons: c.people, Outcome: p.outcome}
+	settings := spam.Config{Rules: rules, DryRun: c.cfg.SpamDryRun, Log: p.past, Persons: provenDeeds{}, Outcome: p.outcome, Desk: p.desk, Notes: spamNotes{c.store}}
 	if p.second, err = p.openSecond(spam.SecondONNX()); err != nil {
 		return nil, err
 	}
@@ -202,6 +211,7 @@ func (p *spamPart) Run(ctx context.Context) error {
 	for _, plugin := range p.plugins {
 		g.Go(func() error { return plugin.Run(ctx) })
 	}
+	g.Go(func() error { return p.followDesk(ctx) })
 	if p.gate != nil {
 		g.Go(func() error { p.publish(ctx); return nil })
 		g.Go(func() error { return p.save(ctx) })
@@ -328,7 +338,10 @@ func (c *spamCrowd) Follows(author, other string) bool {
 }
 
 // spamSignals tells feeds what spam found; it is its Signals.
-type spamSignals struct{ store *store.Store }
+type spamSignals struct {
+	store *store.Store
+	desk  *spam.Desk // nil: nothing was granted
+}
 
 func (s spamSignals) Signals(_ context.Context, ids []string) ([]feeds.Signal, error) {
 	var out []feeds.Signal
@@ -340,9 +353,10 @@ func (s spamSignals) Signals(_ context.Context, ids []string) ([]feeds.Signal, e
 		if labels == nil {
 			continue
 		}
-		one := feeds.Signal{ID: text, Facts: catalogue.Signals{}, Refuse: spam.Quarantined(labels)}
+		granted := s.desk.Granted(text)
+		one := feeds.Signal{ID: text, Facts: catalogue.Signals{}, Refuse: spam.Quarantined(labels) && !granted}
 		for _, l := range labels {
-			if l.Namespace == spam.Namespace && l.Value == spam.LabelSpam {
+			if l.Namespace == spam.Namespace && l.Value == spam.LabelSpam && !granted {
 				one.Facts.Spam = l.Score
 			}
 			if l.Namespace == spam.Namespace && l.Value == spam.LabelAI {
@@ -369,6 +383,7 @@ func labelsOf(st *store.Store, text string) ([]admit.Label, error) {
 type spamSearch struct {
 	index *search.Index
 	store *store.Store
+	desk  *spam.Desk // nil: nothing was granted
 }
 
 const includeSpam = "include:spam"
@@ -385,7 +400,7 @@ func (s spamSearch) Search(ctx context.Context, query string, f nostr.Filter) it
 		for id, err := range found {
 			if err == nil {
 				var labels []admit.Label
-				if labels, err = s.store.Labels(id); err == nil && spam.Quarantined(labels) {
+				if labels, err = s.store.Labels(id); err == nil && spam.Quarantined(labels) && !s.desk.Granted(id.String()) {
 					continue
 				}
 			}

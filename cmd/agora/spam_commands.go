@@ -17,30 +17,33 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
+// subcommand makes one of the commands below a command.
+type subcommand func(name, usage, args, text string, action cli.ActionFunc, flags ...cli.Flag) *cli.Command
+
 func spamCommand() *cli.Command {
 	model := &cli.StringFlag{Name: "model", Usage: "judge by this `FILE` instead of the model in the program"}
-	sub := func(name, usage, args, text string, action cli.ActionFunc, flags ...cli.Flag) *cli.Command {
+	sub := subcommand(func(name, usage, args, text string, action cli.ActionFunc, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, ArgsUsage: args, Description: text, Flags: flags, Action: action,
 			OnUsageError: wrongUsage, HideHelpCommand: true,
 		}
-	}
-	data := configFlags("data")
+	})
+	data := configFlags("data", "admins")
 	samples := &cli.StringFlag{Name: "samples", Value: "spam/testdata/stream.jsonl.zst", Usage: "`FILE` made by spam/train/train.py"}
 	return &cli.Command{
 		Name: "spam", Usage: "judge texts, explain verdicts, train and measure the classifier",
 		OnUsageError: wrongUsage, HideHelpCommand: true, Action: noSpamCommand,
 		Description: "Examples:\n  echo '{\"text\":\"gm\"}' | agora spam score\n  agora spam explain <id>\n  agora spam eval\n  agora spam replay",
-		Commands: []*cli.Command{
+		Commands: append([]*cli.Command{
 			sub("score", "judge JSON lines", "[FILE]", "A line is {\"text\":…} or a whole event; a line of answer is\n"+
 				"{\"spam\":p,\"scam\":p,\"ai\":p,\"reasons\":[…]}. Events of one input are judged with their behaviour\n"+
 				"by their created_at, texts alone. A line that is neither is answered {\"line\":n,\"error\":…}.\n\nExample:\n  echo '{\"text\":\"gm\"}' | agora spam score", runSpamScore, append([]cli.Flag{model}, configFlags("onnxruntime")...)...),
-			sub("explain", "say why a stored note is, or is not, held for spam", "ID", "Example:\n  agora spam explain 4376…",
+			sub("explain", "say why a stored note is, or is not, held for spam", "ID", "The id is 64 hex digits, note1… or nevent1…\n\nExample:\n  agora spam explain 4376…",
 				runSpamExplain, append([]cli.Flag{model}, data...)...),
 			sub("replay", "judge the stored log again, oldest first, and say what the policy would do", "",
-				"Nothing is changed. Example:\n  agora spam replay --spam-mode quarantine",
+				"Nothing is changed. The graph is made of the follow lists as they are stored now; appeals that were granted count.\n\nExample:\n  agora spam replay --spam-mode quarantine",
 				runSpamReplay, append([]cli.Flag{model, &cli.IntFlag{Name: "most", Value: 100_000, Usage: "newest `NOTES` that are judged"}},
-					configFlags("data", "onnxruntime", "spam_mode", "spam_rules")...)...),
+					configFlags("data", "onnxruntime", "spam_mode", "spam_rules", "spam_seeds", "admins")...)...),
 			sub("train", "fit the behaviour head on the simulated stream", "", "Writes spam/behaviour.json; spam/train/train.sh runs it after the text part.",
 				runSpamTrain, samples, &cli.StringFlag{Name: "out", Value: "spam/behaviour.json", Usage: "`FILE` to write"}),
 			sub("eval", "measure the classifier; the table of spam/MODEL.md", "", "Example:\n  agora spam eval --markdown spam/MODEL.md",
@@ -49,8 +52,7 @@ func spamCommand() *cli.Command {
 				"a half, of those these follow a quarter; others are left out: anybody can make keys and have them complain.\n\n"+
 				"Example:\n  agora spam feedback > spam/testdata/feedback.jsonl", runSpamFeedback,
 				append([]cli.Flag{&cli.BoolFlag{Name: "all", Usage: "with the rows of those whose word does not count"}}, configFlags("data", "spam_seeds", "admins")...)...),
-			sub("appeals", "list what authors object to", "", "Kind 1985 in the namespace "+spam.Appeals+", by the author of the note it names.", runSpamAppeals, data...),
-		},
+		}, appealsCommands(sub)...),
 	}
 }
 
@@ -189,9 +191,9 @@ func runSpamExplain(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	id, err := store.ParseID(cmd.Args().First())
+	id, err := noteID(cmd.Args().First())
 	if err != nil {
-		return usagef("explain wants the id of a note, 64 hex digits")
+		return usagef("explain: %w", err)
 	}
 	judge, err := spamModel(cmd.String("model"))
 	if err != nil {
@@ -216,6 +218,11 @@ func runSpamExplain(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	desk, err := deskOf(ctx, held, cfg)
+	if err != nil {
+		return err
+	}
+	answer.Granted = desk.Granted(answer.ID)
 	return printExplained(cmd.Root().Writer, judge, answer, ev)
 }
 
@@ -227,73 +234,14 @@ func printExplained(w io.Writer, judge *spam.Classifier, a spamAnswer, ev *nostr
 		basis = "its text alone, judged now: nothing was stored beside it"
 	}
 	fmt.Fprintf(out, "basis    %s\nlabels   %v\nmodel    %s\n", basis, a.Labels, a.Model)
+	if a.Granted {
+		fmt.Fprintln(out, "appeal   granted")
+	}
 	for _, r := range a.Reasons {
 		fmt.Fprintf(out, "reason   %+.2f  %s\n", r.Weight, r.What)
 	}
 	for _, r := range judge.Explain(ev.Content, 8) {
 		fmt.Fprintf(out, "wording  %+.2f  %q\n", r.Weight, r.What)
-	}
-	return out.Flush()
-}
-
-func runSpamReplay(ctx context.Context, cmd *cli.Command) error {
-	cfg, err := loadConfig(cmd)
-	if err != nil {
-		return err
-	}
-	judge, err := spamModel(cmd.String("model"))
-	if err != nil {
-		return err
-	}
-	rules, err := cfg.spamRules()
-	if err != nil {
-		return usage(err)
-	}
-	held, err := openReading(cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = held.Close() }() // it was only read
-	second, done, err := anySecond(ctx, cmd)
-	if err != nil {
-		return err
-	}
-	var notes []*nostr.Event
-	for rec, err := range held.Query(ctx, nostr.Filter{Kinds: []int{1, 42, 1111, 1311, 30023}, Limit: cmd.Int("most")}) {
-		if err != nil {
-			return err
-		}
-		ev, err := rec.Event()
-		if err != nil {
-			return err
-		}
-		notes = append(notes, ev)
-	}
-	return errors.Join(replay(ctx, judge, second, rules, notes, cmd.Root().Writer), done())
-}
-
-// replay judges notes that come newest first, oldest first.
-func replay(ctx context.Context, judge *spam.Classifier, second spam.Second, rules []spam.Rule, notes []*nostr.Event, w io.Writer) error {
-	window, counts := spam.NewWindow(), map[string]int{}
-	out := bufio.NewWriter(w)
-	encode := json.NewEncoder(out)
-	for i := len(notes) - 1; i >= 0; i-- {
-		ev, who := notes[i], spam.Standing{Hops: -1}
-		v := judge.Event(ctx, ev, spam.Scene{Window: window, Second: second, Who: who, Now: int64(ev.CreatedAt)})
-		action := spam.Decide(rules, ev.Kind, who, &v)
-		counts[action.String()]++
-		if action < spam.Measure {
-			continue
-		}
-		if err := encode.Encode(struct {
-			spamAnswer
-			Action string `json:"action"`
-		}{answerOf(ev.ID, &v), action.String()}); err != nil {
-			return err
-		}
-	}
-	if err := encode.Encode(map[string]any{"notes": len(notes), "actions": counts}); err != nil {
-		return err
 	}
 	return out.Flush()
 }

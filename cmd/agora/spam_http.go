@@ -25,6 +25,7 @@ type spamAnswer struct {
 	Reasons  []spam.Reason `json:"reasons"`
 	Labels   []string      `json:"labels,omitempty"` // as stored beside the event
 	Refused  bool          `json:"refused,omitempty"`
+	Granted  bool          `json:"granted,omitempty"`   // the operator has granted its appeal: it is neither hidden nor marked any more
 	TextOnly bool          `json:"text_only,omitempty"` // judged now, without what came before it
 	Model    string        `json:"model,omitempty"`
 }
@@ -54,9 +55,9 @@ func (d *spamDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		httpapi.Fail(w, http.StatusUnauthorized, err.Error())
 		return
 	}
-	id, err := store.ParseID(r.PathValue("id"))
+	id, err := noteID(r.PathValue("id"))
 	if err != nil {
-		httpapi.Fail(w, http.StatusBadRequest, "an id has 64 hex digits")
+		httpapi.Fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	answer, author, err := d.find(r, id)
@@ -80,6 +81,7 @@ func (d *spamDoor) find(r *http.Request, id store.ID) (answer spamAnswer, author
 	if by, v, ok := d.part.gate.Refused(id.String()); ok {
 		answer = answerOf(id.String(), &v)
 		answer.Refused, answer.Model = true, d.part.judge.Model().Digest
+		answer.Granted = d.part.desk.Granted(answer.ID)
 		return answer, by, nil
 	}
 	ev, err := eventOf(r, d.core.store, id)
@@ -87,6 +89,7 @@ func (d *spamDoor) find(r *http.Request, id store.ID) (answer spamAnswer, author
 		return answer, "", err
 	}
 	answer, err = verdictOn(d.part.judge, d.core.store, id, ev)
+	answer.Granted = d.part.desk.Granted(answer.ID)
 	return answer, ev.PubKey, err
 }
 

@@ -104,7 +104,7 @@ func TestQuarantinedNoteIsStoredLabelledAndOutOfSearch(t *testing.T) {
 		t.Fatal(labels, err)
 	}
 	look := func(query string) (found []string) {
-		for id, err := range (spamSearch{s.parts.search, s.store}).Search(t.Context(), query, nostr.Filter{Kinds: []int{1}, Limit: 5}) {
+		for id, err := range (spamSearch{s.parts.search, s.store, s.parts.spam.desk}).Search(t.Context(), query, nostr.Filter{Kinds: []int{1}, Limit: 5}) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestQuarantinedNoteIsStoredLabelledAndOutOfSearch(t *testing.T) {
 	if found := look("zanzibar"); len(found) > 0 {
 		t.Errorf("search shows %v", found)
 	}
-	signals, err := spamSignals{s.store}.Signals(t.Context(), []string{ev.ID})
+	signals, err := spamSignals{s.store, s.parts.spam.desk}.Signals(t.Context(), []string{ev.ID})
 	if err != nil || len(signals) != 1 || !signals[0].Refuse || signals[0].Facts.Spam < .5 {
 		t.Errorf("feeds hear %+v %v", signals, err)
 	}
@@ -129,7 +129,7 @@ func TestQuarantinedNoteIsStoredLabelledAndOutOfSearch(t *testing.T) {
 	var appeals strings.Builder
 	hand(t, s, key, "I grow these", 1985, nostr.Tag{"L", spam.Appeals}, nostr.Tag{"l", "not-spam", spam.Appeals}, nostr.Tag{"e", ev.ID})
 	hand(t, s, nostr.GeneratePrivateKey(), "me too", 1985, nostr.Tag{"L", spam.Appeals}, nostr.Tag{"l", "not-spam", spam.Appeals}, nostr.Tag{"e", ev.ID})
-	if err := writeAppeals(t.Context(), s.store, &appeals); err != nil || strings.Count(appeals.String(), "\n") != 1 || !strings.Contains(appeals.String(), "I grow these") {
+	if _, err := writeAppeals(t.Context(), s.store, s.parts.spam.operator, &appeals); err != nil || strings.Count(appeals.String(), "\n") != 1 || !strings.Contains(appeals.String(), "I grow these") {
 		t.Errorf("appeals: %s %v", appeals.String(), err)
 	}
 }

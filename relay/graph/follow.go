@@ -176,10 +176,13 @@ func (g *Graph) rerank(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	for {
+	for first := true; ; first = false {
 		begin := time.Now()
 		l := g.currentLinks()
 		g.global.Store(newRanking(l, l.global(), -1))
+		if first {
+			close(g.ranked)
+		}
 		rest := min(max(rerankShare*time.Since(begin), rerankLeast), rerankMost)
 		select {
 		case <-time.After(rest):

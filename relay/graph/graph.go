@@ -75,6 +75,8 @@ type Graph struct {
 	pos   store.Pos
 	moved chan struct{} // closed and replaced when pos grows
 	built chan struct{} // closed once the log has been read to where it ended at start
+
+	ranked chan struct{} // closed once that has a ranking
 }
 
 // New makes a graph; it knows nothing until Run.
@@ -96,6 +98,7 @@ func newGraph(cfg Config) (*Graph, error) {
 		exports: make(chan struct{}, cfg.Exports), // exports; when full: 503
 		moved:   make(chan struct{}),
 		built:   make(chan struct{}),
+		ranked:  make(chan struct{}),
 	}
 	g.global.Store(&ranking{})
 	if cfg.Assert.Publish == nil {
@@ -123,6 +126,10 @@ func (g *Graph) Run(ctx context.Context) error {
 
 // Built is closed once the graph has read the whole log as it was at start.
 func (g *Graph) Built() <-chan struct{} { return g.built }
+
+// Ranked is closed once that log has its first ranking too: from then on Trust
+// knows it.
+func (g *Graph) Ranked() <-chan struct{} { return g.ranked }
 
 // Follows yields whom pubkey follows, in the order of its list.
 func (g *Graph) Follows(pubkey string) iter.Seq[string] {
