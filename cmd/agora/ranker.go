@@ -19,9 +19,9 @@ import (
 
 func rankerCommand() *cli.Command {
 	return &cli.Command{
-		Name: "ranker", Usage: "look at what models are given, where they run, and whether one keeps the contract",
+		Name: "ranker", Usage: "look at what models are given, check one, list it",
 		OnUsageError: wrongUsage, HideHelpCommand: true,
-		Description: "Examples:\n  agora ranker features\n  agora ranker devices\n  agora ranker check my-ranker.onnx",
+		Description: "Examples:\n  agora ranker features\n  agora ranker devices\n  agora ranker check my-ranker.onnx\n  agora ranker publish --help",
 		Action:      noRankerCommand,
 		Commands: []*cli.Command{
 			{
@@ -43,6 +43,7 @@ func rankerCommand() *cli.Command {
 			},
 			rankerCheckCommand(),
 			rankerEvalCommand(),
+			rankerPublishCommand(),
 		},
 	}
 }
