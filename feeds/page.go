@@ -121,7 +121,11 @@ func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing, v *viewer) (*r
 		case <-patience.Done():
 			return nil, patience.Err()
 		}
-		return f.make(context.WithoutCancel(ctx), r, l, v, name)
+		rank, err := f.make(context.WithoutCancel(ctx), r, l, v, name)
+		if err == nil {
+			rank.own = !shared
+		}
+		return rank, err
 	})
 	return rank, 0, err
 }

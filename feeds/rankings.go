@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,9 +20,14 @@ type ranking struct {
 	asked string   // what had been asked: see Request.key
 	list  []place
 	why   Why
-	shown *shown // for reasons; nil when the model gave none
+	shown *shown // for reasons; nil when the model gave none, or room was short
+	own   bool   // one reader's
 	born  time.Time
 }
+
+// mostOwn is how many rankings are kept of what one reader asks again and
+// again: whoever looks every few seconds must not cost others their cursors.
+const mostOwn = 4
 
 // place is one note of a ranking.
 type place struct {
@@ -33,15 +39,16 @@ func (r *ranking) bytes() int64 {
 	return 256 + int64(len(r.asked)) + 36*int64(len(r.list)) + r.shown.bytes()
 }
 
-// rankings keeps what cursors name: at most most bytes, each for a while, the
-// longest unused going first.
+// rankings keeps what cursors name: at most most bytes, each for a while. When
+// room is short, the longest unused lose what reasons need, and then go.
 type rankings struct {
 	most int64
 	keep time.Duration
 
 	mu    sync.Mutex // guards what follows
 	by    map[[16]byte]*lru.Element
-	last  map[string]*lru.Element // the newest for each thing asked
+	last  map[string]*lru.Element   // the newest for each thing asked
+	own   map[string][]*lru.Element // of one reader's question, the oldest first; at most mostOwn
 	busy  map[string]*making
 	order *lru.List // of *ranking, most recently used first
 	bytes int64
@@ -54,7 +61,7 @@ type making struct {
 }
 
 func newRankings(most int64, keep time.Duration) *rankings {
-	return &rankings{most: most, keep: keep, by: map[[16]byte]*lru.Element{}, last: map[string]*lru.Element{}, busy: map[string]*making{}, order: lru.New()}
+	return &rankings{most: most, keep: keep, by: map[[16]byte]*lru.Element{}, last: map[string]*lru.Element{}, own: map[string][]*lru.Element{}, busy: map[string]*making{}, order: lru.New()}
 }
 
 // fresh is the newest ranking for what is asked when it is younger than age, or
@@ -106,14 +113,47 @@ func (k *rankings) put(r *ranking) {
 	el := k.order.PushFront(r)
 	k.by[r.token], k.last[r.asked] = el, el
 	k.bytes += r.bytes()
-	for k.order.Len() > 1 && (k.bytes > k.most || time.Since(k.order.Back().Value.(*ranking).born) > k.keep) {
+	if r.own {
+		if k.own[r.asked] = append(k.own[r.asked], el); len(k.own[r.asked]) > mostOwn {
+			k.drop(k.own[r.asked][0])
+		}
+	}
+	for k.order.Len() > 1 && time.Since(k.order.Back().Value.(*ranking).born) > k.keep {
 		k.drop(k.order.Back())
 	}
+	for k.order.Len() > 1 && k.bytes > k.most {
+		if !k.spare() {
+			k.drop(k.order.Back())
+		}
+	}
+}
+
+// spare takes from the longest unused ranking that has it what reasons need:
+// the order is worth more to who reads on. false: none has.
+func (k *rankings) spare() bool {
+	for el := k.order.Back(); el != nil; el = el.Prev() {
+		r := el.Value.(*ranking)
+		if r.shown == nil {
+			continue
+		}
+		bare := *r // others may be reading r
+		bare.shown = nil
+		el.Value = &bare
+		k.bytes -= r.bytes() - bare.bytes()
+		return true
+	}
+	return false
 }
 
 func (k *rankings) drop(el *lru.Element) {
 	r := k.order.Remove(el).(*ranking)
 	delete(k.by, r.token)
+	if r.own {
+		k.own[r.asked] = slices.DeleteFunc(k.own[r.asked], func(o *lru.Element) bool { return o == el })
+		if len(k.own[r.asked]) == 0 {
+			delete(k.own, r.asked)
+		}
+	}
 	if k.last[r.asked] == el {
 		delete(k.last, r.asked)
 	}

@@ -34,7 +34,7 @@ type Config struct {
 	Factorise    time.Duration // between two factorisations for the stage bridge; 10 minutes
 	Fresh        time.Duration // how long a ranking that is the same for everybody is shown to others; 2 s
 	Keep         time.Duration // how long a cursor is good; 15 minutes
-	RankingBytes int64         // of rankings kept for cursors; 32 MiB
+	RankingBytes int64         // of rankings kept for cursors; 64 MiB
 	Viewers      int           // viewers kept warm; 1,000
 	ViewerFresh  time.Duration // how long what a viewer did is kept; 1 minute
 	Notes        int           // notes whose facts are kept; 200,000
@@ -53,7 +53,7 @@ func (c *Config) defaults() error {
 	set(&c.Factorise, 10*time.Minute)
 	set(&c.Fresh, 2*time.Second)
 	set(&c.Keep, 15*time.Minute)
-	set(&c.RankingBytes, 32<<20)
+	set(&c.RankingBytes, 64<<20)
 	set(&c.Viewers, 1000)
 	set(&c.ViewerFresh, time.Minute)
 	set(&c.Notes, 200_000)
