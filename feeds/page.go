@@ -123,7 +123,7 @@ func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing, v *viewer) (*r
 		}
 		rank, err := f.make(context.WithoutCancel(ctx), r, l, v, name)
 		if err == nil {
-			rank.own = !shared
+			rank.own = !shared && r.Signed // as another key many may read at once
 		}
 		return rank, err
 	})
