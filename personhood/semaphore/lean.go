@@ -140,13 +140,11 @@ func (t *Tree) append(leaves []Element) error {
 // hashLevel computes the parents from place `from` on.
 func hashLevel(parents, children []Element, from int) {
 	work := func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			if 2*i+1 < len(children) {
-				parents[i] = Hash(children[2*i], children[2*i+1])
-			} else {
-				parents[i] = children[2*i]
-			}
+		if hi == len(parents) && 2*hi > len(children) {
+			hi--
+			parents[hi] = children[2*hi]
 		}
+		hashPairs(parents[lo:hi], children[2*lo:2*hi])
 	}
 	if len(parents)-from <= bulkChunk || runtime.GOMAXPROCS(0) == 1 {
 		work(from, len(parents))

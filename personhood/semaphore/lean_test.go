@@ -161,6 +161,23 @@ func TestTreeEqualsItsDefinitionUnderInsertsUpdatesAndRemovals(t *testing.T) {
 	}
 }
 
+func TestTreeMadeAtOnceEqualsItsDefinition(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	leaves := make([]Element, 4*mostLanes+5)
+	for i := range leaves {
+		leaves[i] = random(r)
+	}
+	for _, n := range []int{2*leastLanes - 1, 2*leastLanes + 1, 2*mostLanes + 1, 2*bulkChunk + 3, len(leaves) - 1, len(leaves)} {
+		tree, err := NewTree(leaves[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tree.Root() != modelRoot(leaves[:n]) {
+			t.Errorf("the root of %d leaves differs", n)
+		}
+	}
+}
+
 func TestTreeRefusesWhatIsNoLeaf(t *testing.T) {
 	tree, one := new(Tree), member(0).Commitment()
 	if err := tree.Insert(Element{}); !errors.Is(err, ErrZeroLeaf) {
