@@ -29,7 +29,7 @@ type Limits struct {
 }
 
 // Budget is what a connection, and an address with all its connections, may
-// use. Addresses in Config.Exempt are spared the rates, not the bounds.
+// use. Addresses in Config.Exempt are spared the rates and the bounds per address, not those per connection.
 type Budget struct {
 	EventsPerSecond  float64       // per connection; default 50
 	EventBurst       float64       // events; default 500

@@ -65,7 +65,7 @@ type Config struct {
 	Idle             Duration `toml:"idle" reload:"yes" unit:"time" help:"a connection that answers no ping is dropped after this"`
 	WriteStall       Duration `toml:"write_stall" reload:"yes" unit:"time" help:"a connection that takes no byte for so long is dropped"`
 	Handshake        Duration `toml:"handshake" unit:"time" help:"longest time from the first byte of a connection to the answer of its upgrade"`
-	BudgetExempt     []string `toml:"budget_exempt" unit:"addresses or CIDR networks" help:"addresses to which the rates do not apply"`
+	BudgetExempt     []string `toml:"budget_exempt" unit:"addresses or CIDR networks" help:"addresses to which neither rates nor the bounds per address (ip_…) apply: a proxy on this machine that does not forward its clients' addresses lifts them for all"`
 
 	Retention   []string `toml:"retention" reload:"yes" group:"The store" unit:"rules" help:"what is thrown away: \"kinds=7,20-22 age=90d\" (the first rule that names a kind decides), \"age=365d\" for all but replaceable kinds, \"size=50GiB\" (oldest first); empty: nothing"`
 	MapSize     Size     `toml:"map_size" unit:"bytes of address space" help:"upper bound of the database; costs nothing until used"`

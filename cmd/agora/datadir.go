@@ -108,6 +108,20 @@ func readHolder(file *os.File) holder {
 	return by
 }
 
+// servedFrom is the address of the relay that serves a data directory now;
+// empty: none does.
+func servedFrom(path string) string {
+	file, err := os.Open(filepath.Join(path, lockFile))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		return "" // nobody holds it; closing lets go of what this took
+	}
+	return readHolder(file).URL
+}
+
 func (d *dataDir) release() error { return d.lock.Close() }
 
 // existingData refuses a directory that holds no store, so that a mistyped

@@ -195,7 +195,7 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	filters, err := e.filters(r)
 	if err != nil {
-		httpapi.Fail(w, http.StatusBadRequest, "filter: "+err.Error())
+		httpapi.Fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	select {
@@ -218,13 +218,18 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *exporter) filters(r *http.Request) ([]nostr.Filter, error) {
+	for name := range r.URL.Query() {
+		if name != "filter" {
+			return nil, fmt.Errorf("there is no parameter %q: write it into filter, as in ?filter={\"kinds\":[3],\"limit\":10}", name)
+		}
+	}
 	text := r.URL.Query().Get("filter")
 	if len(text) > 64<<10 {
-		return nil, errors.New("longer than 64 KiB")
+		return nil, errors.New("filter: longer than 64 KiB")
 	}
 	filters, err := parseFilters(text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("filter: %w", err)
 	}
 	if most := e.limits().Filters; most > 0 && len(filters) > most {
 		return nil, fmt.Errorf("more than %d filters", most)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -46,7 +47,7 @@ func groupInviteCommand() *cli.Command {
 		OnUsageError: wrongUsage, HideHelpCommand: true,
 		Description: "Each word lets one person in; send it by a private way. It works beside a running relay:\n" +
 			"only the data directory's secret is read. The relay's address in it is the first of\n" +
-			"public_urls, else of listen, unless --relay says another.\n\n" +
+			"public_urls, else where it serves, unless --relay says another.\n\n" +
 			"Examples:\n  agora group invite --group town\n  agora group invite --group town --count 10 --quota 5 --days 30 --relay wss://relay.example",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "group", Usage: "`NAME` of the group", Required: true},
@@ -59,7 +60,7 @@ func groupInviteCommand() *cli.Command {
 	}
 }
 
-func runGroupInvite(_ context.Context, cmd *cli.Command) error {
+func runGroupInvite(ctx context.Context, cmd *cli.Command) error {
 	cfg, err := loadConfig(cmd)
 	if err != nil {
 		return err
@@ -68,11 +69,10 @@ func runGroupInvite(_ context.Context, cmd *cli.Command) error {
 	if !groupName(name) || cmd.Int("quota") < 0 || cmd.Int("quota") > enrol.MostQuota || cmd.Int("count") > 1<<20 {
 		return usagef("--group is a group's name, --quota at most %d, --count at most %d", enrol.MostQuota, 1<<20)
 	}
-	relay := cmd.String("relay")
-	if relay == "" {
-		relay = append(cfg.PublicURLs, "ws://"+cfg.Listen)[0]
+	if err := existingData(cfg.Data); err != nil {
+		return err
 	}
-	at, err := newGroupHost(relay)
+	at, err := invitedTo(ctx, cmd, cfg, name)
 	if err != nil {
 		return err
 	}
@@ -98,6 +98,23 @@ func runGroupInvite(_ context.Context, cmd *cli.Command) error {
 		}
 	}
 	return nil
+}
+
+// invitedTo is the relay that the invitations name. One that serves this data
+// directory knows its address, and whether it keeps the group.
+func invitedTo(ctx context.Context, cmd *cli.Command, cfg Config, name string) (*groupHost, error) {
+	serving := servedFrom(cfg.Data)
+	if serving == "" {
+		fmt.Fprintf(cmd.Root().ErrWriter, "no relay serves %s at the moment: whether it will keep a group %s is not known\n", cfg.Data, name)
+	} else if here, err := newGroupHost(serving); err != nil {
+		return nil, err
+	} else if _, err := here.state(ctx, name); err != nil {
+		return nil, err
+	}
+	if relay := cmd.String("relay"); relay != "" {
+		return newGroupHost(relay)
+	}
+	return newGroupHost(cmp.Or(append(cfg.PublicURLs, serving, "ws://"+cfg.Listen)...))
 }
 
 // adminFlags say which group at which relay, and who asks.

@@ -64,7 +64,7 @@ func run(args []string) int {
 
 // commands is the whole command line.
 func commands() *cli.Command {
-	return &cli.Command{
+	root := &cli.Command{
 		Name:  "agora",
 		Usage: "a Nostr relay whose readers own their graph",
 		UsageText: "agora serve                         # relay on ws://127.0.0.1:7447, data in ./data\n" +
@@ -83,6 +83,17 @@ func commands() *cli.Command {
 			backupCommand(), compactCommand(), keyCommand(), rankerCommand(), personCommand(), groupCommand(), pollCommand(), spamCommand(), versionCommand(),
 		},
 	}
+	keepCommas(root)
+	return root
+}
+
+// keepCommas lets a flag that may be repeated hold commas, as the text of an
+// option does, but where a command says what separates its lists.
+func keepCommas(cmd *cli.Command) {
+	cmd.DisableSliceFlagSeparator = cmd.SliceFlagSeparator == ""
+	for _, sub := range cmd.Commands {
+		keepCommas(sub)
+	}
 }
 
 // wrongUsage keeps the library from printing the whole help over the one line
@@ -91,10 +102,13 @@ func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	if _, flag, unknown := strings.Cut(err.Error(), "flag provided but not defined: -"); unknown && len(flag) > 2 {
 		var names []string
 		for _, f := range cmd.Flags {
-			names = append(names, f.Names()...)
+			for _, name := range f.Names() {
+				names = append(names, "--"+name)
+			}
 		}
 		flag = strings.TrimLeft(flag, "-")
-		return usagef("there is no flag --%s; the nearest is --%s (see: %s --help)", flag, nearest(flag, append(names, "help")), cmd.FullName())
+		flag = "--" + flag
+		return usagef("there is no flag %s%s (see: %s --help)", flag, nearest(flag, append(names, "--help")), cmd.FullName())
 	}
 	return usagef("%w (see: %s --help)", err, cmd.FullName())
 }
@@ -105,7 +119,7 @@ func noCommand(_ context.Context, cmd *cli.Command) error {
 		for _, c := range cmd.Commands {
 			names = append(names, c.Name)
 		}
-		return usagef("there is no command %q; the nearest is %q (see: agora --help)", name, nearest(name, names))
+		return usagef("there is no command %q%s (see: agora --help)", name, nearest(name, names))
 	}
 	return cli.ShowRootCommandHelp(cmd)
 }

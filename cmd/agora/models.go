@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"agora/ranker"
+	"agora/ranker/onnx"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -36,6 +37,9 @@ func (m models) addNamed(paths []string) error {
 		file, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("models: %w", err)
+		}
+		if _, err := onnx.Inputs(file); err != nil {
+			return fmt.Errorf("models: %s: %w (agora ranker check says more)", path, err)
 		}
 		m[ranker.Sum(file)] = file
 	}

@@ -38,6 +38,9 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	m := http.NewServeMux()
 	m.Handle("/{$}", d.relay)
 	handle(m, "/about", d.about)
+	handle(m, "/v1/", httpapi.Open("GET, HEAD, POST", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		httpapi.Fail(w, http.StatusNotFound, "no such address; GET /openapi.json names them all")
+	})))
 	handle(m, "/assets/", d.web)
 	handle(m, "/v1/graph/", d.graph)
 	for _, path := range []string{"/f", "/xrpc", "/assets", "/v1/graph", "/v1/why", "/v1/models", "/v1/members"} {

@@ -52,7 +52,7 @@ func noPersonCommand(_ context.Context, cmd *cli.Command) error {
 		for _, c := range cmd.Commands {
 			names = append(names, c.Name)
 		}
-		return usagef("there is no %s %s; the nearest is %q (see: %s --help)", cmd.FullName(), name, nearest(name, names), cmd.FullName())
+		return usagef("there is no %s %s%s (see: %s --help)", cmd.FullName(), name, nearest(name, names), cmd.FullName())
 	}
 	return cli.ShowSubcommandHelp(cmd)
 }

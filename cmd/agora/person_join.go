@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -135,6 +136,9 @@ func wishAt(ctx context.Context, cmd *cli.Command, at *groupHost, id *semaphore.
 	if err != nil {
 		return err
 	}
+	if err := keepQuota(invitedFile(cmd, group), out.Quota); err != nil {
+		return err
+	}
 	word := "joined"
 	if out.Already {
 		word = "a member already"
@@ -193,9 +197,8 @@ func runPersonInvite(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	slot := cmd.Int("slot")
-	counter := cmd.String("identity") + ".invited-" + group.Key[:16] + "-" + group.D
 	if slot < 0 {
-		if slot, err = nextSlot(counter); err != nil {
+		if slot, err = nextSlot(cmd.Root().ErrWriter, invitedFile(cmd, group)); err != nil {
 			return err
 		}
 	}
@@ -207,17 +210,62 @@ func runPersonInvite(ctx context.Context, cmd *cli.Command) error {
 	return err
 }
 
-// nextSlot counts the invitations that were given, in a file.
-func nextSlot(name string) (int, error) {
+// invitedFile remembers, beside the identity, how many invitations into a group
+// it has given, and how many it may give.
+func invitedFile(cmd *cli.Command, group personhood.Address) string {
+	return cmd.String("identity") + ".invited-" + group.Key[:16] + "-" + group.D
+}
+
+// readInvited reads "given quota"; quota -1: not known.
+func readInvited(name string) (given, quota int, err error) {
 	b, err := os.ReadFile(name)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, err
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, -1, nil
 	}
-	n := 0
-	if text := strings.TrimSpace(string(b)); text != "" {
-		if n, err = strconv.Atoi(text); err != nil {
-			return 0, fmt.Errorf("%s holds no number; name the invitation with --slot", name)
+	if err != nil {
+		return 0, 0, err
+	}
+	words := strings.Fields(string(b))
+	quota = -1
+	for i, into := range []*int{&given, &quota} {
+		if i < len(words) && err == nil {
+			*into, err = strconv.Atoi(words[i])
 		}
 	}
-	return n, os.WriteFile(name, fmt.Appendln(nil, n+1), 0o600)
+	if err != nil || len(words) == 0 {
+		return 0, 0, fmt.Errorf("%s holds no number; name the invitation with --slot", name)
+	}
+	return given, quota, nil
+}
+
+func writeInvited(name string, given, quota int) error {
+	return os.WriteFile(name, fmt.Appendln(nil, given, quota), 0o600)
+}
+
+// keepQuota remembers what the relay said at the joining.
+func keepQuota(name string, quota int) error {
+	given, _, err := readInvited(name)
+	if err != nil {
+		return err
+	}
+	return writeInvited(name, given, quota)
+}
+
+// nextSlot counts the invitations that were given, in a file, and refuses one
+// that no relay would accept. A word that was lost is printed again by --slot.
+func nextSlot(told io.Writer, name string) (int, error) {
+	given, quota, err := readInvited(name)
+	if err != nil {
+		return 0, err
+	}
+	if quota == 0 {
+		return 0, usagef("the relay has given you no invitations into this group")
+	}
+	if quota > 0 && given >= quota {
+		return 0, usagef("you have given all %d invitations of yours; --slot 0 to %d prints one again, if nobody has used it", quota, quota-1)
+	}
+	if quota > 0 {
+		fmt.Fprintf(told, "invitation %d of %d\n", given+1, quota)
+	}
+	return given, writeInvited(name, given+1, quota)
 }

@@ -127,9 +127,12 @@ func say(t *testing.T, bin string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, bin, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, bin, args...)
+	var told strings.Builder
+	cmd.Stderr = &told
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("agora %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("agora %s: %v\n%s%s", strings.Join(args, " "), err, out, &told)
 	}
 	return string(out)
 }

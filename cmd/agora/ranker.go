@@ -54,7 +54,7 @@ func noRankerCommand(_ context.Context, cmd *cli.Command) error {
 		for _, c := range cmd.Commands {
 			names = append(names, c.Name)
 		}
-		return usagef("there is no agora ranker %s; the nearest is %q (see: agora ranker --help)", name, nearest(name, names))
+		return usagef("there is no agora ranker %s%s (see: agora ranker --help)", name, nearest(name, names))
 	}
 	return cli.ShowSubcommandHelp(cmd)
 }
@@ -73,7 +73,7 @@ func runFeatures(_ context.Context, cmd *cli.Command) error {
 	})
 	for _, asked := range cmd.Args().Slice() {
 		if !slices.Contains(groups, asked) {
-			return usagef("there is no group %q of features; the nearest is %q", asked, nearest(asked, groups))
+			return usagef("there is no group %q of features%s", asked, nearest(asked, groups))
 		}
 	}
 	if cmd.Bool("json") {

@@ -23,6 +23,7 @@ import (
 func rankerEvalCommand() *cli.Command {
 	return &cli.Command{
 		Name: "eval", Usage: "compare rankers by what readers did next", OnUsageError: wrongUsage, HideHelpCommand: true,
+		SliceFlagSeparator: ",",
 		Description: "It replays what happened, asks at moments of the later 30 % what a reader acted on\n" +
 			"within two hours, and lets every built-in ranker order the same 400 notes as they stood\n" +
 			"at that moment. Without --events what happened is simulated, and the tables say so.\n\n" +
@@ -119,7 +120,7 @@ func contestants(cmd *cli.Command, models *judged) ([]trial.Contestant, error) {
 	}
 	for _, slug := range asked {
 		if !slices.Contains(slugs, slug) {
-			return nil, usagef("there is no built-in ranker %q; the nearest is %q", slug, nearest(slug, slugs))
+			return nil, usagef("there is no built-in ranker %q%s", slug, nearest(slug, slugs))
 		}
 	}
 	for _, named := range cmd.StringSlice("file") {

@@ -68,6 +68,8 @@ func (s setting) set(text string) error {
 	return fmt.Errorf("the setting %s has the type %s, which no flag can carry", s.name, s.value.Type())
 }
 
+func (s setting) isList() bool { return s.value.Kind() == reflect.Slice }
+
 func (s setting) separator() string {
 	if s.unit == "rules" || s.unit == "filters in JSON" {
 		return ";"
@@ -211,6 +213,9 @@ func given(cmd *cli.Command, s setting) (text, from string, ok bool) {
 		if s.value.Kind() == reflect.Bool {
 			return strconv.FormatBool(cmd.Bool(s.flag())), "--" + s.flag(), true
 		}
+		if s.isList() {
+			return strings.Join(cmd.StringSlice(s.flag()), s.separator()), "--" + s.flag(), true
+		}
 		return cmd.String(s.flag()), "--" + s.flag(), true
 	}
 	text, ok = os.LookupEnv(s.env())
@@ -275,7 +280,7 @@ func unknownKeys(strict *toml.StrictMissingError, lines [][]byte) error {
 			all = append(all, fmt.Errorf("line %d: there is no table [%s]: settings stand without one, but for [spam] and [dvm] (agora serve --print-config lists all)", row, table))
 			continue
 		}
-		all = append(all, fmt.Errorf("line %d: %q is not a setting; the nearest is %q (agora serve --print-config lists all)", row, key, nearest(key, settingNames())))
+		all = append(all, fmt.Errorf("line %d: %q is not a setting%s (agora serve --print-config lists all)", row, key, nearest(key, settingNames())))
 	}
 	return errors.Join(all...)
 }
@@ -290,7 +295,7 @@ func unknownEnv(environ []string) error {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "AGORA_") && !slices.Contains(known, name) {
-			return fmt.Errorf("the environment variable %s is not a setting; the nearest is %s", name, nearest(name, known))
+			return fmt.Errorf("the environment variable %s is not a setting%s", name, nearest(name, known))
 		}
 	}
 	return nil
@@ -305,9 +310,17 @@ func settingNames() []string {
 	return names
 }
 
-// nearest is the word with the fewest letters to change.
+// nearest is "; the nearest is X" with the word that has the fewest letters to
+// change, or nothing where half of them would.
 func nearest(word string, among []string) string {
-	return slices.MinFunc(among, func(a, b string) int { return distance(word, a) - distance(word, b) })
+	if len(among) == 0 {
+		return ""
+	}
+	best := slices.MinFunc(among, func(a, b string) int { return distance(word, a) - distance(word, b) })
+	if 2*distance(word, best) > len(strings.TrimLeft(best, "-")) {
+		return ""
+	}
+	return fmt.Sprintf("; the nearest is %q", best)
 }
 
 // distance is Levenshtein's: insertions, deletions and replacements.
@@ -355,6 +368,10 @@ func (s setting) cliFlag() cli.Flag {
 	text := fmt.Sprintf("%s (%s; default %s) [$%s]", s.help, s.unit, s.toml(), s.env())
 	if s.value.Kind() == reflect.Bool {
 		return &cli.BoolFlag{Name: s.flag(), Aliases: aliases, Usage: text, HideDefault: true}
+	}
+	if s.isList() {
+		text = fmt.Sprintf("%s (%s, separated by %q, or the flag repeated; default %s) [$%s]", s.help, s.unit, s.separator(), s.toml(), s.env())
+		return &cli.StringSliceFlag{Name: s.flag(), Aliases: aliases, Usage: text, HideDefault: true}
 	}
 	return &cli.StringFlag{Name: s.flag(), Aliases: aliases, Usage: text, HideDefault: true}
 }

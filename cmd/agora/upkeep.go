@@ -133,6 +133,9 @@ func runBackup(_ context.Context, cmd *cli.Command) error {
 		return usagef("backup where? Name one new directory (see: agora backup --help)")
 	}
 	dir := cmd.Args().First()
+	if inside(dir, cfg.Data) {
+		return usagef("%s lies in the data directory %s itself: a backup belongs elsewhere", dir, cfg.Data)
+	}
 	if err := emptyDir(dir); err != nil {
 		return usage(err)
 	}
@@ -146,6 +149,19 @@ func runBackup(_ context.Context, cmd *cli.Command) error {
 	}
 	fmt.Fprintf(cmd.Root().Writer, "backed up to %s; serve it with: agora serve --data %s\n", dir, dir)
 	return nil
+}
+
+// inside reports whether dir is, or lies in, the directory of.
+func inside(dir, of string) bool {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	if of, err = filepath.Abs(of); err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(of, dir)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // backup copies the secret before the store, so that a copy that holds events

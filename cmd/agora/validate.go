@@ -44,6 +44,9 @@ func (cfg Config) validate() error {
 			return fmt.Errorf("%s: %q is no port of %q: want 0 to 65535, 0 for a free one", setting, port, address)
 		}
 	}
+	if err := cfg.validateSizes(); err != nil {
+		return err
+	}
 	if _, err := parseSets(cfg.ReadySets); err != nil {
 		return err
 	}
@@ -71,6 +74,21 @@ func (cfg Config) validate() error {
 	return err
 }
 
+// validateSizes refuses bounds under which nothing could be written.
+func (cfg Config) validateSizes() error {
+	switch {
+	case cfg.MinPoW > 256:
+		return fmt.Errorf("min_pow: %d bits of work; an id has 256", cfg.MinPoW)
+	case cfg.MaxMessage < 4<<10:
+		return fmt.Errorf("max_message: %s holds no event: want at least 4KiB", cfg.MaxMessage)
+	case int64(cfg.MaxContent) > int64(cfg.MaxMessage):
+		return fmt.Errorf("max_content: %v is more than a message may hold (max_message: %s)", cfg.MaxContent, cfg.MaxMessage)
+	case cfg.MapSize < 1<<20:
+		return fmt.Errorf("map_size: %s holds no store: want at least 1MiB", cfg.MapSize)
+	}
+	return nil
+}
+
 // validate refuses numbers below their least value: 0 where the setting says
 // what 0 means, and otherwise more, since it would stop everything.
 func (s setting) validate() error {
@@ -89,7 +107,7 @@ func (s setting) validate() error {
 		return nil
 	}
 	if n < 0 || (n == 0 && !zero) {
-		return fmt.Errorf("%s: %s is too small", s.name, s.toml())
+		return fmt.Errorf("%s: %s is too small: want more than %s", s.name, s.toml(), map[bool]string{true: "or exactly 0", false: "0"}[zero])
 	}
 	return nil
 }
