@@ -13,6 +13,7 @@ import (
 	"agora/ranker/builtin"
 	catalogue "agora/ranker/feature"
 	"agora/ranker/onnx"
+	"agora/relay/admit"
 	"agora/relay/store"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -273,4 +274,18 @@ func (p *feedsPart) withdraw(ctx context.Context, l *market.Listing) {
 	if err != nil && ctx.Err() == nil {
 		p.core.log.Warn("a feed's announcements were not withdrawn", "feed", l.Slug, "error", err)
 	}
+}
+
+// listingGate turns away manifests that are none: their author should hear of
+// it, and not only the operator's log.
+type listingGate struct{}
+
+func (listingGate) Rule(_ context.Context, ev *nostr.Event, _ admit.Peer) (admit.Ruling, error) {
+	if ev.Kind != market.KindManifest {
+		return admit.Ruling{}, nil
+	}
+	if _, err := market.ParseManifest(ev); err != nil {
+		return admit.Refuse(admit.Invalid, "this is no listing of a ranker: "+err.Error()), nil
+	}
+	return admit.Ruling{}, nil
 }

@@ -304,6 +304,21 @@ func TestAStrangersListingIsShownAndItsModelNotRun(t *testing.T) {
 	w.until("it is gone", func() bool { _, ok := w.parts.feeds.market.Listing(name + "mine"); return !ok })
 }
 
+func TestAnAuthorHearsThatAManifestIsNone(t *testing.T) {
+	s, _ := startServer(t, nil)
+	bad := market.Manifest{Slug: "Not A Slug", Name: "x"}
+	for m, want := range map[*market.Manifest]bool{&bad: false, {Slug: "fine", Name: "Fine"}: true} {
+		ev := m.Event(nostr.Now())
+		if err := ev.Sign(nostr.GeneratePrivateKey()); err != nil {
+			t.Fatal(err)
+		}
+		reply, err := s.relay.Publish(t.Context(), ev, nil, admit.Peer{Origin: admit.Socket})
+		if err != nil || reply.OK != want || !want && !strings.HasPrefix(reply.Reason, `invalid: this is no listing of a ranker: the slug "Not A Slug"`) {
+			t.Errorf("%s: %v %q %v", m.Slug, reply.OK, reply.Reason, err)
+		}
+	}
+}
+
 func (w *town) builtinAddress(slug string) string {
 	l, _ := w.parts.feeds.market.Listing(slug)
 	return l.Address

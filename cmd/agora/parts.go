@@ -72,6 +72,7 @@ func (s *server) addParts(c *core) (relay.Parts, error) {
 	if s.parts.feeds != nil {
 		source := feedSource{s.parts.feeds.doors}
 		with.Sources, with.Paths = []relay.Source{source}, source
+		with.Gates = append(with.Gates, relay.Gate{Name: "listing", Gate: listingGate{}})
 	}
 	return with, nil
 }
