@@ -47,12 +47,17 @@ const standingFresh = 2
 
 // standingOf asks the tally about a note, unless it did just now.
 func (n *note) standingOf(r *tally.Reader, of tally.Note, now int64) *standing {
+	var before tally.Twins
 	if n != nil {
-		if s := n.standing.Load(); s != nil && s.version == r.Version(of) && now >= s.at && now-s.at < standingFresh {
+		s := n.standing.Load()
+		if s != nil && s.version == r.Version(of) && now >= s.at && now-s.at < standingFresh {
 			return s
 		}
+		if s != nil {
+			before = s.twins
+		}
 	}
-	s := &standing{at: now, version: r.Version(of), counts: r.Counts(of, nil), twins: r.Twins(of)}
+	s := &standing{at: now, version: r.Version(of), counts: r.Counts(of, nil), twins: r.TwinsAgain(of, before)}
 	if of.Reply {
 		s.thread = r.Thread(of)
 	}

@@ -258,12 +258,22 @@ type Twins struct {
 	Notes   int // at most some hundreds
 	Keys    int // distinct authors of those
 	Earlier int // older than the note
+	seen    crossing
+	era     uint32 // of the book
 }
 
 // Twins looks for near-duplicates.
-func (r *Reader) Twins(n Note) (t Twins) {
+func (r *Reader) Twins(n Note) Twins { return r.TwinsAgain(n, Twins{}) }
+
+// TwinsAgain is Twins; what it said of the same note before spares the look when
+// nothing came or went that could be alike.
+func (r *Reader) TwinsAgain(n Note, before Twins) (t Twins) {
+	if before.era == r.b.era && r.b.twins.still(n.place, &before.seen, r.now) {
+		return before
+	}
 	var authors []uint32
-	r.b.twins.each(n.place, r.now, func(o *twin) {
+	t.seen, t.era = r.b.twins.crossing(n.place, r.now), r.b.era
+	later := r.b.twins.each(n.place, r.now, func(o *twin) {
 		t.Notes++
 		if o.created < n.inner.created {
 			t.Earlier++
@@ -273,6 +283,9 @@ func (r *Reader) Twins(n Note) (t Twins) {
 		}
 	})
 	t.Keys = len(authors)
+	if later {
+		t.seen.now = 0
+	}
 	return t
 }
 

@@ -2,6 +2,7 @@ package tally
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -70,16 +71,65 @@ func TestTwinsAreFoundAndPassedOver(t *testing.T) {
 		b.put(&statement{event: keyOf(1, i), author: keyOf(2, i), actor: keyOf(2, i), created: uint32(100 + i), note: &noted{kind: 1, sketch: sketch(text)}})
 	}
 	r := &Reader{b, 200}
-	for i, want := range []Twins{{1, 1, 0}, {1, 1, 1}, {}, {}, {}} {
+	for i, want := range [][3]int{{1, 1, 0}, {1, 1, 1}, {}, {}, {}} {
 		n, _ := r.Find(keyOf(1, i))
-		if got := r.Twins(n); got != want {
+		if got := numbers(r.Twins(n)); got != want {
 			t.Errorf("%q: %+v, want %+v", texts[i], got, want)
 		}
 	}
 	b.drop(removal{event: keyOf(1, 0), author: keyOf(2, 0), kind: 1})
 	n, _ := r.Find(keyOf(1, 1))
-	if got := r.Twins(n); got != (Twins{}) {
+	if got := numbers(r.Twins(n)); got != [3]int{} {
 		t.Errorf("after the other went: %+v", got)
+	}
+}
+
+func numbers(t Twins) [3]int { return [3]int{t.Notes, t.Keys, t.Earlier} }
+
+// TestTwinsSeenBeforeAreTheTwinsOfNow lets alike notes come, from before and
+// from ahead, and go, and asks each time with what was said before.
+func TestTwinsSeenBeforeAreTheTwinsOfNow(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	b := newBook()
+	said, spared := map[int]Twins{}, 0
+	for step := range 1500 {
+		n := r.IntN(120)
+		if r.IntN(20) == 0 {
+			b.drop(removal{event: keyOf(1, n), author: keyOf(2, n%9), kind: 1})
+			delete(said, n)
+		} else if r.IntN(4) == 0 {
+			sketch := uint64(0x0101010101010101)
+			ahead := 0
+			if r.IntN(30) == 0 {
+				ahead = 420
+			}
+			for range r.IntN(4) {
+				sketch ^= uint64(r.IntN(3)) << (8 * r.IntN(8))
+			}
+			b.put(&statement{event: keyOf(1, n), author: keyOf(2, n%9), actor: keyOf(2, n%9), created: uint32(1000 + step + ahead - r.IntN(400)), note: &noted{kind: 1, sketch: sketch}})
+		}
+		reader := &Reader{b, uint32(1000 + step)}
+		if step%40 == 39 {
+			reader.now -= 300
+		}
+		for i := range 120 {
+			shown, ok := reader.Find(keyOf(1, i))
+			if !ok {
+				continue
+			}
+			before, want := said[i], reader.Twins(shown)
+			got := reader.TwinsAgain(shown, before)
+			if numbers(got) != numbers(want) {
+				t.Fatalf("step %d, note %d: %v, want %v", step, i, numbers(got), numbers(want))
+			}
+			if before.seen.now != 0 && got == before {
+				spared++
+			}
+			said[i] = got
+		}
+	}
+	if spared < 500 {
+		t.Errorf("only %d looks were spared", spared)
 	}
 }
 

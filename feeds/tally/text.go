@@ -99,6 +99,7 @@ func quarter(sketch uint64, i int) uint16 { return uint16(sketch >> (16 * i)) }
 type twins struct {
 	heads [bands][]uint32 // place + 1 of the newest arrived, by quarter
 	rows  []twin
+	drops uint32 // counts what was taken out
 }
 
 type twin struct {
@@ -147,6 +148,7 @@ func (t *twins) drop(place uint32) {
 		return
 	}
 	row := t.rows[place]
+	t.drops++
 	for i := range bands {
 		next, prev := row.next[i], row.prev[i]
 		if prev != 0 {
@@ -169,13 +171,42 @@ func (t *twins) sketch(place uint32) uint64 {
 	return t.rows[place].sketch
 }
 
-// each walks the near-duplicates of a note that were written by now, each once.
-// Of a quarter at most mostTwins are looked at; those that lie ahead of now do
+// crossing is what the four chains through a sketch were when they were walked:
+// who comes is at the head of a chain, and who goes is counted.
+type crossing struct {
+	heads [bands]uint32
+	drops uint32
+	of    uint32 // whose sketch: the note's place
+	now   uint32 // of the walk; 0: some that were met lay ahead of it, so another moment sees others
+}
+
+// crossing of a note, as of now.
+func (t *twins) crossing(of uint32, now uint32) (x crossing) {
+	x.drops, x.of, x.now = t.drops, of, now
+	if sketch := t.sketch(of); sketch != 0 {
+		for i := range bands {
+			x.heads[i] = t.heads[i][quarter(sketch, i)]
+		}
+	}
+	return x
+}
+
+// still reports whether a walk as of now would meet the same as the one at x.
+func (t *twins) still(of uint32, x *crossing, now uint32) bool {
+	if x.now == 0 || now < x.now {
+		return false
+	}
+	y := t.crossing(of, x.now)
+	return *x == y
+}
+
+// each walks the near-duplicates of a note that were written by now, each once,
+// and says whether some lay ahead. Of a quarter at most mostTwins are looked at; those that lie ahead of now do
 // not use that up until they are many times more.
-func (t *twins) each(of uint32, now uint32, yield func(*twin)) {
+func (t *twins) each(of uint32, now uint32, yield func(*twin)) (later bool) {
 	sketch := t.sketch(of)
 	if sketch == 0 {
-		return
+		return false
 	}
 	row := &t.rows[of]
 	for i := range bands {
@@ -188,6 +219,7 @@ func (t *twins) each(of uint32, now uint32, yield func(*twin)) {
 			place = other.next[i]
 			if other.created > now {
 				ahead++
+				later = true
 				continue
 			}
 			steps++
@@ -196,6 +228,7 @@ func (t *twins) each(of uint32, now uint32, yield func(*twin)) {
 			}
 		}
 	}
+	return later
 }
 
 // firstShared is the first quarter that two sketches share.
