@@ -247,8 +247,11 @@ func sized[T any](s []T, n int) []T {
 // count asks the tally about each candidate.
 func (f *Feeds) count(r *tally.Reader, w *wanted, c *candidates) {
 	var lens *tally.Lens
+	var seen *looks
 	if w.viewer.hex != "" {
-		lens = w.viewer.lens(r)
+		table := w.viewer.table(r)
+		lens, seen = w.viewer.through(r, table), f.sights.take(w.viewer.hex, table.number)
+		defer f.sights.give(seen)
 	}
 	now := time.Unix(w.now, 0)
 	f.topMu.RLock()
@@ -269,7 +272,7 @@ func (f *Feeds) count(r *tally.Reader, w *wanted, c *candidates) {
 		s := c.notes[i].standingOf(r, *n, w.now)
 		counts := s.counts
 		if lens != nil {
-			r.Look(*n, lens, &counts)
+			seen.see(r, n, lens, s.version, &counts)
 		}
 		c.fill(i, &counts)
 		c.counts[i].Duplicates, c.counts[i].DuplicateKeys, c.counts[i].Earlier = clip16(s.twins.Notes), clip16(s.twins.Keys), clip16(s.twins.Earlier)

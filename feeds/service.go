@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"agora/feeds/tally"
@@ -78,12 +79,14 @@ type Feeds struct {
 	viewers  *viewerCache
 	rankings *rankings
 	readers  *readers
+	sights   *sights
 	metrics  metrics
 	words    map[string]meaning // of features, by name
 	work     sync.Pool          // of *candidates
 	slots    chan struct{}      // rankings being made; two a core; when full: requests wait, or leave
 
-	fades fades
+	fades  fades
+	tables atomic.Uint64 // counts the viewers' tables of trust
 
 	lookMu  sync.Mutex // guards counted, and that one looks over at a time
 	counted time.Time  // when given was counted
@@ -103,7 +106,7 @@ func New(cfg Config) (*Feeds, error) {
 	f := &Feeds{
 		cfg: cfg, notes: newNoteCache(cfg.Notes, cfg.Encode, cfg.Wording), authors: newAuthorCache(),
 		viewers: newViewerCache(cfg.Viewers), rankings: newRankings(cfg.RankingBytes, cfg.Keep), metrics: newMetrics(),
-		readers: newReaders(), words: meanings(), fades: newFades(), public: cfg.Graph.From(""),
+		readers: newReaders(), sights: newSights(), words: meanings(), fades: newFades(), public: cfg.Graph.From(""),
 	}
 	f.slots = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	f.work.New = func() any { return new(candidates) }

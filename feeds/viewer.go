@@ -37,9 +37,10 @@ type viewer struct {
 	history []deed
 	near    near
 
-	trust atomic.Pointer[trusts]
-	mu    sync.Mutex // guards what follows
-	pairs map[tally.Key]*pair
+	tables *atomic.Uint64 // counts tables of trust, of all viewers
+	trust  atomic.Pointer[trusts]
+	mu     sync.Mutex // guards what follows
+	pairs  map[tally.Key]*pair
 }
 
 // pair is what stands between the viewer and an author; it is never changed.
@@ -72,6 +73,7 @@ func decayed(into *[feature.Spans]float32, age int64) {
 // trusts is the viewer's trust by place of the tally, filled as it is asked
 // for, and whom the viewer follows: see tally.Lens.
 type trusts struct {
+	number  uint64 // its own
 	reused  uint64
 	cells   []uint32
 	follows []uint64 // a bit for each place
@@ -79,7 +81,7 @@ type trusts struct {
 
 func (v *viewer) newTrusts(r *tally.Reader) *trusts {
 	size, reused := r.Places()
-	t := &trusts{reused: reused, cells: make([]uint32, size+size/8+64), follows: make([]uint64, size/64+1)}
+	t := &trusts{number: v.tables.Add(1), reused: reused, cells: make([]uint32, size+size/8+64), follows: make([]uint64, size/64+1)}
 	for i := range t.cells {
 		t.cells[i] = tally.UnknownTrust
 	}
@@ -92,14 +94,21 @@ func (v *viewer) newTrusts(r *tally.Reader) *trusts {
 	return t
 }
 
-// lens is how the tally looks through the viewer's eyes.
-func (v *viewer) lens(r *tally.Reader) *tally.Lens {
+// table is the viewer's, as long as the places in it are those of the tally.
+func (v *viewer) table(r *tally.Reader) *trusts {
 	size, reused := r.Places()
 	table := v.trust.Load()
 	if table == nil || table.reused != reused || len(table.cells) < size {
 		table = v.newTrusts(r)
 		v.trust.Store(table)
 	}
+	return table
+}
+
+// lens is how the tally looks through the viewer's eyes.
+func (v *viewer) lens(r *tally.Reader) *tally.Lens { return v.through(r, v.table(r)) }
+
+func (v *viewer) through(r *tally.Reader, table *trusts) *tally.Lens {
 	return &tally.Lens{
 		Self: r.Place(v.key), Known: table.cells, Followed: table.follows,
 		AskFollows: func(place uint32) bool { return v.follows[r.Key(place)] },
@@ -153,7 +162,7 @@ func (v *viewer) meets(author tally.Key) *pair {
 // lately, one look over the notes.
 func (f *Feeds) meet(ctx context.Context, hex string, now int64, old *viewer) (*viewer, error) {
 	v := &viewer{
-		hex: hex, view: f.cfg.Graph.From(hex), born: time.Now(),
+		hex: hex, view: f.cfg.Graph.From(hex), born: time.Now(), tables: &f.tables,
 		follows: map[tally.Key]bool{}, dealt: map[tally.Key]*dealings{}, pairs: map[tally.Key]*pair{},
 	}
 	if hex == "" {

@@ -15,6 +15,7 @@ type book struct {
 	twins  twins
 	era    uint32           // of the tally's books, this one's number
 	epoch  uint32           // counts the times that trust was weighed
+	taken  [256]uint32      // counts acts taken back, by place of the note modulo their number
 	recent []moment         // live notes by created_at, the latest last; at most mostRecent
 	places []ref            // places without a note, the earliest made first; may name some that are gone
 	empty  int              // places without a note

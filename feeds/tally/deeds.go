@@ -46,9 +46,14 @@ func (r *Reader) Actors(n Note, yield func(actor uint32, did Deeds) bool) {
 
 // Version is another one after somebody acted on a note, or took that back, or
 // trust was weighed anew.
-type Version struct{ acts, latest, epoch uint32 }
+type Version struct{ acts, latest, taken, epoch uint32 }
 
 // Version of what was done with a note.
 func (r *Reader) Version(n Note) Version {
-	return Version{uint32(len(n.inner.acts)), n.inner.latest, r.b.epoch}
+	return Version{uint32(len(n.inner.acts)), n.inner.latest, r.b.taken[n.place%uint32(len(r.b.taken))], r.b.epoch}
+}
+
+// Size is how many acts there are on a note, and whether all were done by now.
+func (r *Reader) Size(n Note) (acts int, settled bool) {
+	return len(n.inner.acts), n.inner.latest <= r.now
 }

@@ -87,6 +87,7 @@ func (b *book) dropAct(at, actor uint32, event Key) {
 		}
 		b.acts--
 		b.change++
+		b.taken[at%uint32(len(b.taken))]++
 		b.actors.release(actor)
 		if len(n.acts) == crowd/2 {
 			b.settle(at)
