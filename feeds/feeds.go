@@ -24,6 +24,8 @@ type Graph interface {
 	// From is the graph as one viewer sees it, "" for nobody in particular. It
 	// is taken once per page and asked about many authors.
 	From(viewer string) View
+	// Muted reports whether a viewer mutes an author, as it is now.
+	Muted(viewer, author string) bool
 }
 
 // View is the graph as one viewer sees it at one moment.
@@ -33,8 +35,6 @@ type View interface {
 	Trust(pubkey string) float32
 	// Toward is how the viewer stands to an author.
 	Toward(author string) Standing
-	// Mutes reports whether the viewer mutes an author, as it is now.
-	Mutes(author string) bool
 	// About is what is known of a key, whoever asks.
 	About(pubkey string) Known
 }

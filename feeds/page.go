@@ -22,18 +22,12 @@ func (f *Feeds) Page(ctx context.Context, r Request) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
+	rank, at, err := f.rank(ctx, &r, &l)
+	if err != nil {
+		return Page{}, err
+	}
 	began := time.Now()
-	v, err := f.of(ctx, r.Viewer)
-	if err != nil {
-		return Page{}, err
-	}
-	f.took("viewer", began)
-	rank, at, err := f.rank(ctx, &r, &l, v)
-	if err != nil {
-		return Page{}, err
-	}
-	began = time.Now()
-	p, err := f.cut(ctx, &r, v, rank, at)
+	p, err := f.cut(ctx, &r, rank, at)
 	if err != nil {
 		return Page{}, err
 	}
@@ -96,9 +90,11 @@ func asked(r *Request, l *Listing, s *stages) (name string, shared bool) {
 	return string(text), viewer == ""
 }
 
-// rank is the ranking that a request is answered from, and where to begin.
-func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing, v *viewer) (*ranking, int, error) {
-	s, err := f.staged(r, l, v)
+// rank is the ranking that a request is answered from, and where to begin. One
+// that is the same for all is made for nobody in particular, and its reader need
+// not be met.
+func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing) (*ranking, int, error) {
+	s, err := f.staged(r, l, nil)
 	if err != nil {
 		return nil, 0, &Problem{Text: fmt.Sprintf("the feed %s cannot be used: %v", l.Slug, err)}
 	}
@@ -110,18 +106,28 @@ func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing, v *viewer) (*r
 	if !shared && r.Signed {
 		age = 0 // what was served before counts
 	}
+	asker := *r
+	if shared {
+		asker.Viewer, asker.Signed = "", false
+	}
 	patience := ctx
 	if age > 0 {
 		patience = context.WithoutCancel(ctx) // others wait for this one
 	}
 	rank, err := f.rankings.fresh(name, age, func() (*ranking, error) {
+		began := time.Now()
+		v, err := f.of(patience, asker.Viewer)
+		if err != nil {
+			return nil, err
+		}
+		f.took("viewer", began)
 		select {
 		case f.slots <- struct{}{}:
 			defer func() { <-f.slots }()
 		case <-patience.Done():
 			return nil, patience.Err()
 		}
-		rank, err := f.make(context.WithoutCancel(ctx), r, l, v, name)
+		rank, err := f.make(context.WithoutCancel(ctx), &asker, l, v, name)
 		if err == nil {
 			rank.own = !shared && r.Signed // as another key many may read at once
 		}
@@ -132,12 +138,13 @@ func (f *Feeds) rank(ctx context.Context, r *Request, l *Listing, v *viewer) (*r
 
 func at3(r *ranking, at int, err error) (*ranking, int, error) { return r, at, err }
 
-// staged reads a listing's stages. Without a source they are the default ones.
+// staged reads a listing's stages. Without a source they are the default ones;
+// a viewer that is nil follows nobody.
 func (f *Feeds) staged(r *Request, l *Listing, v *viewer) (stages, error) {
 	s, err := readStages(l.Stages, r.Knobs)
 	if s.sources == 0 {
 		s.sources = feature.FromRecent | feature.FromGlobal
-		if l.Tier > feature.Public && len(v.follows) > 0 {
+		if l.Tier > feature.Public && v != nil && len(v.follows) > 0 {
 			s.sources |= feature.FromFollows | feature.FromTrusted
 		}
 	}
@@ -298,12 +305,12 @@ func failed(err error) error {
 
 // cut takes a page out of a ranking, from a place on. What has gone, is muted
 // or is refused since is passed over.
-func (f *Feeds) cut(ctx context.Context, r *Request, v *viewer, rank *ranking, at int) (Page, error) {
+func (f *Feeds) cut(ctx context.Context, r *Request, rank *ranking, at int) (Page, error) {
 	p := Page{Why: rank.why, Items: make([]Item, 0, r.Limit)}
 	p.Why.Viewer = r.Viewer
 	for at < len(rank.list) && len(p.Items) < r.Limit {
 		end := min(at+r.Limit-len(p.Items), len(rank.list))
-		events, err := f.readable(ctx, v, rank.list[at:end])
+		events, err := f.readable(ctx, r.Viewer, rank.list[at:end])
 		if err != nil {
 			return Page{}, err
 		}
@@ -341,8 +348,9 @@ func peopleOf(p [tally.Actions]uint32) feature.People {
 	return feature.People{Likes: p[tally.Like], Dislikes: p[tally.Dislike], Emoji: p[tally.Emoji], Reports: p[tally.Report]}
 }
 
-// readable reads the events that may be shown now.
-func (f *Feeds) readable(ctx context.Context, v *viewer, list []place) (map[tally.Key]*nostr.Event, error) {
+// readable reads the events that may be shown now: a mute holds from the next
+// page on.
+func (f *Feeds) readable(ctx context.Context, viewer string, list []place) (map[tally.Key]*nostr.Event, error) {
 	ids := make([]string, 0, len(list))
 	for _, n := range list {
 		ids = append(ids, hexKey(n.id))
@@ -355,7 +363,7 @@ func (f *Feeds) readable(ctx context.Context, v *viewer, list []place) (map[tall
 		if err != nil {
 			return nil, fmt.Errorf("read a page: %w", err)
 		}
-		if k, ok := key(ev.ID); ok && (v.hex == "" || !v.mutes(ev.PubKey)) {
+		if k, ok := key(ev.ID); ok && (viewer == "" || viewer == ev.PubKey || !f.cfg.Graph.Muted(viewer, ev.PubKey)) {
 			out[k] = ev
 		}
 	}
@@ -376,11 +384,6 @@ func (f *Feeds) dropRefused(ctx context.Context, ids []string, out map[tally.Key
 		}
 	}
 	return nil
-}
-
-// mutes asks the graph as it is now: a mute holds from the next page on.
-func (v *viewer) mutes(author string) bool {
-	return author != v.hex && v.view.Mutes(author)
 }
 
 func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }

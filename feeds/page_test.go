@@ -294,6 +294,26 @@ func TestManyReadersOfOneFeedShareOneRanking(t *testing.T) {
 	}
 }
 
+// TestWhomOneReaderMutesIsThereForOthers asks for a feed that is the same for
+// all, first as somebody who mutes: it is ranked for nobody in particular.
+func TestWhomOneReaderMutesIsThereForOthers(t *testing.T) {
+	w := newWorld(t, 31)
+	me, rude := w.person(250), w.person(200)
+	w.graph.mutes[me] = []string{rude}
+	w.listing["shared"] = Listing{Slug: "shared", Model: model, Stages: []string{"from-recent", "from-global"}}
+	fine, muted := w.note(w.person(100), time.Hour), w.note(rude, 2*time.Hour)
+	w.settle()
+	if p := w.page(Request{Feed: "shared", Viewer: me, Signed: true}); !slices.Equal(ids(p), []string{fine.ID}) {
+		t.Errorf("whoever mutes sees %v", ids(p))
+	}
+	if p := w.page(Request{Feed: "shared"}); !slices.Equal(ids(p), []string{fine.ID, muted.ID}) {
+		t.Errorf("others see %v, want %v", ids(p), []string{fine.ID, muted.ID})
+	}
+	if w.feeds.viewers.by[me] != nil {
+		t.Error("the reader was met for a feed that uses nothing about readers")
+	}
+}
+
 func TestCursorsStayWithinTheirMemory(t *testing.T) {
 	w := newWorld(t, 11)
 	for range 30 {

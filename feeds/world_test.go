@@ -62,10 +62,10 @@ func trusted(pubkey string) float32 {
 	return float32(b[0]) / 255
 }
 
-func (v townView) Mutes(author string) bool { return slices.Contains(v.mutes[v.viewer], author) }
+func (g *town) Muted(viewer, author string) bool { return slices.Contains(g.mutes[viewer], author) }
 
 func (v townView) Toward(author string) Standing {
-	s := Standing{Trust: v.Trust(author), Muted: v.Mutes(author)}
+	s := Standing{Trust: v.Trust(author), Muted: v.Muted(v.viewer, author)}
 	if slices.Contains(v.follows[v.viewer], author) {
 		s.Hops, s.Follows = 1, true
 	}

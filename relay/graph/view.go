@@ -33,23 +33,6 @@ func (v View) Trust(author string) float32 {
 	return float32(v.score(author).trust)
 }
 
-// Mutes reports whether the viewer's public mute list names author, as it is now.
-func (v View) Mutes(author string) bool {
-	k, ok := readKey([]byte(author))
-	if !ok || v.viewer == "" || author == v.viewer {
-		return false
-	}
-	g := v.graph
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	me, ok := g.web.find(v.key)
-	if !ok {
-		return false
-	}
-	n, ok := g.web.find(k)
-	return ok && g.web.muted(me, n)
-}
-
 // score is what a view says about one author.
 type score struct {
 	rank  float32 // PageRank

@@ -131,7 +131,7 @@ func (v plainView) trust() []float32 {
 
 func (v plainView) Trust(key string) float32 { return v.trust()[v.place[key]] }
 
-func (v plainView) Mutes(string) bool { return false }
+func (g *plainGraph) Muted(string, string) bool { return false }
 
 func (v plainView) Toward(key string) feeds.Standing {
 	who := v.place[key]
