@@ -5,6 +5,7 @@
 # make bench  the benchmarks of BENCHMARKS.md, beside other relays
 # make build  bin/agora
 # make models the built-in rankers again: some minutes, and Python 3.11
+# make spam-check fit the spam classifier's behaviour head again and compare: a minute or two
 # make ballots the ballots that benchmarks vote with: most of an hour
 
 GO   ?= go
@@ -21,7 +22,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # libsecp256k1 and LMDB are C, compiled by gcc on the way
 export CGO_ENABLED := 1
 
-.PHONY: ballots run build test test-prover test-go test-node test-web web check bench fuzz tools models clean onnxruntime test-webgpu
+.PHONY: spam-check ballots run build test test-prover test-go test-node test-web web check bench fuzz tools models clean onnxruntime test-webgpu
 
 run: build
 	@echo "starting the relay; Ctrl-C stops it"
@@ -87,6 +88,9 @@ check: tools
 		curl -fsS --max-time 10 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then \
 			$(GO) run $(GOVULNCHECK) -tags $(TAGS) $(PKGS); \
 		else echo "govulncheck left out: https://vuln.go.dev cannot be reached from here"; fi
+
+spam-check: tools
+	$(GO) run -tags $(TAGS) ./cmd/agora spam train --check
 
 # 10,200 ballots with real proofs, in testdata/ballots: about 45 minutes of CPU; it goes on where it was
 # stopped. BALLOTS=500 makes fewer

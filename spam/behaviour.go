@@ -36,6 +36,15 @@ var behaviours = [...]string{
 
 const behaviourCount = len(behaviours)
 
+// Places in the row that rules of their own look at.
+const (
+	rowText    = 0
+	rowCrowd   = 2
+	rowSame    = 3
+	rowSites   = 12
+	rowReports = 16
+)
+
 // manner is one row of the behaviour head.
 type manner [behaviourCount]float64
 
@@ -96,6 +105,21 @@ type Line struct {
 	Sure    float64                 `json:"sure"`    // 0.1 %
 }
 
+// Differs says in what two lines are not the same, or nothing. Sums of many
+// numbers may differ in their last digits from machine to machine.
+func (l *Line) Differs(from Line) string {
+	apart := func(a, b float64) bool { return !(math.Abs(a-b) <= 1e-6) }
+	for i, w := range l.Weights {
+		if apart(w, from.Weights[i]) {
+			return fmt.Sprintf("%s weighs %v, not %v", behaviours[i], w, from.Weights[i])
+		}
+	}
+	if apart(l.Bias, from.Bias) || apart(l.Suspect, from.Suspect) || apart(l.Sure, from.Sure) {
+		return fmt.Sprintf("bias and thresholds are %v, %v and %v, not %v, %v and %v", l.Bias, l.Suspect, l.Sure, from.Bias, from.Suspect, from.Sure)
+	}
+	return ""
+}
+
 // Head judges behaviour, by one line where the operator's graph knows people
 // and by another where it knows nobody: there everybody is a stranger. `agora
 // spam train` fits it on the simulated stream.
@@ -140,6 +164,17 @@ const (
 	sameByAnybody   = 0.66
 )
 
+// spokenFor is the log-odds of a wording below which it speaks for its author.
+const spokenFor = -2
+
+// lone says that nothing speaks against a note but how its own author writes,
+// while the words speak for them: no other unknown key writes alike or links the
+// same site, and nobody of standing has complained. A program that says when a
+// block was found is such. That may be suspect; it is not beyond doubt.
+func (m *manner) lone() bool {
+	return m[rowText] < spokenFor && m[rowCrowd] == 0 && m[rowSites] == 0 && m[rowReports] == 0
+}
+
 // judge scores a row and says whether it is suspect, and whether beyond doubt.
 func (h *Head) judge(m *manner, blind bool) (logit float64, suspect, sure bool) {
 	l, many := h.line(blind), sameByStrangers
@@ -147,7 +182,7 @@ func (h *Head) judge(m *manner, blind bool) (logit float64, suspect, sure bool) 
 		many = sameByAnybody
 	}
 	logit = l.logit(m)
-	sure = logit > l.Sure || m[3] >= many
+	sure = logit > l.Sure && !m.lone() || m[rowSame] >= many
 	return logit, sure || logit > l.Suspect, sure
 }
 

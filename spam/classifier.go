@@ -136,7 +136,7 @@ func (c *Classifier) wording(w *work, s string, v *Verdict) scores {
 	v.Script = w.text.script().String()
 	v.Spam, v.Scam, v.AI = sigmoid(sc[headSpam]), sigmoid(sc[headScam]), sigmoid(sc[headAI])
 	v.IsScam, v.IsAI = sc[headScam] > c.model.cuts.Scam[0], sc[headAI] > c.model.cuts.AI[0]
-	if sc[headSpam] < -2 { // the words speak for the author
+	if sc[headSpam] < spokenFor {
 		return sc
 	}
 	h := &c.model.heads[headSpam]

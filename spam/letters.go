@@ -143,7 +143,7 @@ func fold(r rune) rune {
 	case r >= 0xFF01 && r <= 0xFF5E:
 		return r - 0xFEE0
 	case r >= 0x1D7CE && r <= 0x1D7FF:
-		return '0'
+		return '0' + (r-0x1D7CE)%10
 	case r >= 0x1D400 && r <= 0x1D6A3:
 		if i := (r - 0x1D400) % 52; i >= 26 {
 			return 'a' + i - 26

@@ -112,14 +112,25 @@ func (c *Classifier) Play(stream []Arrival, samples []Sample) []scored {
 // Seeds of the streams: a head is fitted and its thresholds are set on some,
 // and it is measured on others, which nobody looked at before the head was
 // final. Who changes the head after looking at their figures moves them on, and
-// says so in cardHead: streams 50 to 52 and 200 to 204 and bursts 300 to 307 are
-// used up in this way.
-var (
-	fitSeeds  = []uint64{0, 1, 2}
-	testSeeds = []uint64{400, 401, 402, 403, 404}
-)
+// says so in cardHead: streams 50 to 52, 100 to 129, 200 to 204 and 400 to 404 and
+// bursts 100 to 199, 300 to 307 and 500 to 507 are used up in this way.
+var testSeeds = []uint64{600, 601, 602, 603, 604}
 
-const burstSeed = 500 // of the first burst that measures
+// plan says how much a head is fitted on.
+type plan struct {
+	streams []uint64 // seeds
+	bursts  int      // that take part in fitting
+	notes   int      // of each
+	quiet   int      // bursts whose ham the threshold of "sure" is taken from
+	among   int      // notes of each of those
+}
+
+// shippedPlan is what the shipped head is fitted on.
+func shippedPlan() plan {
+	return plan{streams: []uint64{0, 1, 2, 3, 4, 5}, bursts: 6, notes: 150, quiet: 3, among: 500}
+}
+
+const burstSeed = 600 // of the first burst that measures
 
 // Fit learns the behaviour head on seeded streams over the samples, measures
 // it across campaigns on streams of other seeds, and returns the head to ship.
@@ -128,20 +139,27 @@ func (c *Classifier) Fit(samples []Sample) *Head {
 	h.Known, h.Report.Known = c.side(samples, samples, false)
 	h.Blind, h.Report.Blind = c.side(samples, samples, true)
 	_, h.Report.Second = c.side(samples, withSecond(samples), false)
-	h.Report.Fitted, h.Report.Tested = fitSeeds, testSeeds
+	h.Report.Fitted, h.Report.Tested = shippedPlan().streams, testSeeds
 	return h
 }
 
+// Lines fits both lines of the head and measures nothing.
+func (c *Classifier) Lines(samples []Sample) (known, blind Line) {
+	known, _ = c.fit(samples, shippedPlan(), false)
+	blind, _ = c.fit(samples, shippedPlan(), true)
+	return known, blind
+}
+
 func (c *Classifier) side(samples, tested []Sample, blind bool) (Line, SideReport) {
-	l, fitting := c.fit(samples, blind)
+	l, fitting := c.fit(samples, shippedPlan(), blind)
 	return l, across(fitting, c.streams(tested, testSeeds, blind), &l)
 }
 
 // fit is the line of one side, with its thresholds, and what it was fitted on.
-func (c *Classifier) fit(samples []Sample, blind bool) (l Line, fitting []scored) {
-	fitting = c.streams(samples, fitSeeds, blind)
-	for i := range 6 { // bursts only ever take part in fitting
-		rows := c.Play(Burst(uint64(1000+i), samples, 150, burstTemplates[:2], blind), samples)
+func (c *Classifier) fit(samples []Sample, by plan, blind bool) (l Line, fitting []scored) {
+	fitting = c.streams(samples, by.streams, blind)
+	for i := range by.bursts { // bursts only ever take part in fitting
+		rows := c.Play(Burst(uint64(1000+i), samples, by.notes, burstTemplates[:2], blind), samples)
 		for k, row := range rows {
 			if row.fold = fitOnly; row.spam || k%5 == 0 { // few of their ham, which would outweigh that of the streams
 				fitting = append(fitting, row)
@@ -154,8 +172,8 @@ func (c *Classifier) fit(samples []Sample, blind bool) (l Line, fitting []scored
 	l.Suspect = max(cut(held, 0.01), cut(unknown(held), 0.02))
 	l.Sure = max(cut(held, 0.001), cut(unknown(held), 0.002))
 	var burst []scored // ham at the pace of a burst, for the threshold only
-	for seed := range uint64(3) {
-		burst = append(burst, c.Play(Burst(2000+seed, samples, 500, burstTemplates[:2], blind), samples)...)
+	for i := range by.quiet {
+		burst = append(burst, c.Play(Burst(uint64(2000+i), samples, by.among, burstTemplates[:2], blind), samples)...)
 	}
 	for i := range burst {
 		burst[i].z = l.logit(&burst[i].row)

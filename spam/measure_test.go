@@ -3,12 +3,16 @@ package spam
 import (
 	"context"
 	"encoding/json"
-	"math"
+	"flag"
+	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 )
+
+var update = flag.Bool("update", false, "write the golden files")
 
 func judge(t testing.TB) *Classifier {
 	t.Helper()
@@ -49,6 +53,42 @@ func TestShippedModelReachesItsNumbers(t *testing.T) {
 	}
 }
 
+// Who says every half minute that a block was found is a program. That no
+// known person follows it yet, and that its key is new, makes no spam of it.
+func TestPaceOfOneKeyAloneIsNotBeyondDoubt(t *testing.T) {
+	c := judge(t)
+	for _, blind := range []bool{false, true} {
+		for _, x := range []struct {
+			text float64 // log-odds of the wording
+			copy bool    // strangers link the same site
+			sure bool
+		}{{-3, false, false}, {spokenFor - .1, false, false}, {2, false, true}, {-2.1, true, true}} {
+			window, w, line := NewWindow(), c.pool.Get().(*work), c.head.line(blind)
+			beyond, sure := false, false
+			for i := range 240 {
+				at := simulated + int64(12*i)
+				a := arrival{Key: 77, At: at, Who: Standing{Hops: -1, Blind: blind}, Meets: 1}
+				words := fmt.Sprintf("Block %d was just confirmed. The total value of all the outputs is %d", 771000+i, i*i)
+				if x.copy {
+					words += " https://blocks.example/1"
+					for k := range 4 {
+						c.wording(w, words, new(Verdict))
+						c.manner(w, x.text, arrival{Key: uint64(1000*i + k + 1), At: at, Who: a.Who}, window)
+					}
+				}
+				c.wording(w, words, new(Verdict))
+				m := c.manner(w, x.text, a, window)
+				z, _, s := c.head.judge(&m, blind)
+				beyond, sure = beyond || z > line.Sure, sure || s
+			}
+			c.pool.Put(w)
+			if !beyond || sure != x.sure {
+				t.Errorf("blind %t, wording %v, copied %t: beyond the threshold %t, sure %t", blind, x.text, x.copy, beyond, sure)
+			}
+		}
+	}
+}
+
 // These bursts were in sight when thresholds were chosen: they keep what was
 // reached from getting lost. The card measures on others, see there.
 func TestBurstOfFreshKeysIsCaughtAfterTheFirstTen(t *testing.T) {
@@ -82,22 +122,46 @@ func TestRelayThatKnowsNobodyLeavesPeopleAlone(t *testing.T) {
 	}
 }
 
-func TestFittingAgainGivesTheShippedHead(t *testing.T) {
-	if raceEnabled {
-		t.Skip("one goroutine, and minutes of it") // it runs without the race detector
-	}
-	c, samples := judge(t), lines[Sample](t, "stream.jsonl.zst")
-	for _, blind := range []bool{false, true} {
-		got, _ := c.fit(samples, blind)
-		want := c.head.line(blind)
-		for i, w := range got.Weights {
-			if math.Abs(w-want.Weights[i]) > 1e-6 {
-				t.Errorf("blind %t: %s weighs %v, the shipped head has %v", blind, behaviours[i], w, want.Weights[i])
-			}
+// A part of what the shipped head is fitted on gives the head that is written
+// down: a change of the generator, the row or the fit shows. All of it takes
+// minutes: make spam-check.
+func TestFittingOnAPartGivesWhatIsWrittenDown(t *testing.T) {
+	c, all := judge(t), lines[Sample](t, "stream.jsonl.zst")
+	var samples []Sample
+	for _, s := range all {
+		if finish(uint32(len(s.Text))*7+uint32(foldOf(s.Campaign)))%8 == 0 {
+			samples = append(samples, s)
 		}
-		if math.Abs(got.Bias-want.Bias) > 1e-6 || math.Abs(got.Suspect-want.Suspect) > 1e-6 || math.Abs(got.Sure-want.Sure) > 1e-6 {
-			t.Errorf("blind %t: bias %v, thresholds %v and %v; the shipped head has %v, %v and %v",
-				blind, got.Bias, got.Suspect, got.Sure, want.Bias, want.Suspect, want.Sure)
+	}
+	got := map[string]Line{}
+	for _, blind := range []bool{false, true} {
+		l, fitting := c.fit(samples, plan{streams: []uint64{0}, bursts: 1, notes: 40, quiet: 1, among: 40}, blind)
+		if r := auc(outOfFold(fitting, func(int) bool { return true })); r < .95 {
+			t.Errorf("blind %t: AUC %v", blind, r)
+		}
+		got[map[bool]string{false: "known", true: "blind"}[blind]] = l
+	}
+	const golden = "testdata/part.json"
+	if *update {
+		raw, err := json.MarshalIndent(got, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, append(raw, '\n'), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]Line
+	if err := json.Unmarshal(raw, &want); err != nil {
+		t.Fatal(err)
+	}
+	for side, l := range got {
+		if why := l.Differs(want[side]); why != "" {
+			t.Errorf("%s: %s (go test ./spam -run Part -update writes it down)", side, why)
 		}
 	}
 }

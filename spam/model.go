@@ -23,7 +23,7 @@ const (
 	headAI
 )
 
-const modelVersion = 2 // of what is seen in a text
+const modelVersion = 3 // of what is seen in a text
 
 const modelMagic = "AGSPAM1\n"
 

@@ -61,6 +61,7 @@ func (t *text) read(s string) {
 	t.n, t.per, t.long, t.mixed, t.run = counts{}, [scripts]int{}, 0, 0, 0
 	t.decode(s)
 	t.normalise()
+	t.unmask()
 	if t.out[len(t.out)-1] != ' ' {
 		t.out = append(t.out, ' ')
 	}
@@ -94,7 +95,7 @@ func (t *text) put(r rune) {
 	if t.out[len(t.out)-1] == r {
 		t.run++
 		t.n.repeat = max(t.n.repeat, t.run)
-		if r == ' ' || t.run >= 3 {
+		if r == ' ' && t.run >= 2 || t.run >= 3 { // two spaces may part words of letters set apart
 			return
 		}
 	} else {
@@ -141,7 +142,7 @@ func (t *text) normalise() {
 		if r >= '0' && r <= '9' {
 			t.n.digits++
 			if digits++; digits <= 4 {
-				t.out, t.run = append(t.out, '0'), 0
+				t.out, t.run = append(t.out, r), 0
 			}
 			fresh = false
 			continue

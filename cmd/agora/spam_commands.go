@@ -45,7 +45,8 @@ func spamCommand() *cli.Command {
 				runSpamReplay, append([]cli.Flag{model, &cli.IntFlag{Name: "most", Value: 100_000, Usage: "newest `NOTES` that are judged"}},
 					configFlags("data", "onnxruntime", "spam_mode", "spam_rules", "spam_seeds", "admins")...)...),
 			sub("train", "fit the behaviour head on the simulated stream", "", "Writes spam/behaviour.json; spam/train/train.sh runs it after the text part.",
-				runSpamTrain, samples, &cli.StringFlag{Name: "out", Value: "spam/behaviour.json", Usage: "`FILE` to write"}),
+				runSpamTrain, samples, &cli.StringFlag{Name: "out", Value: "spam/behaviour.json", Usage: "`FILE` to write"},
+				&cli.BoolFlag{Name: "check", Usage: "write nothing; fail when fitting again does not give the head in the program"}),
 			sub("eval", "measure the classifier; the table of spam/MODEL.md", "", "Example:\n  agora spam eval --markdown spam/MODEL.md",
 				runSpamEval, samples, &cli.StringFlag{Name: "markdown", Usage: "write the model card to `FILE`"}),
 			sub("feedback", "write reports (NIP-56) and labels (NIP-32) as rows to train on", "", "One JSON line each: text, label, source, by, weight, id. The word of spam_seeds (or admins) weighs 1, of those they follow\n"+
@@ -284,6 +285,9 @@ func runSpamTrain(_ context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if cmd.Bool("check") {
+		return checkSpamHead(judge, samples, cmd.Root().Writer)
+	}
 	head := judge.Fit(samples)
 	raw, err := json.MarshalIndent(head, "", " ")
 	if err != nil {
@@ -293,6 +297,22 @@ func runSpamTrain(_ context.Context, cmd *cli.Command) error {
 		return err
 	}
 	_, err = fmt.Fprintf(cmd.Root().Writer, "wrote %s\nknown: %s\nblind: %s\n", cmd.String("out"), head.Report.Known.String(), head.Report.Blind.String())
+	return err
+}
+
+// checkSpamHead fits again and compares.
+func checkSpamHead(judge *spam.Classifier, samples []spam.Sample, w io.Writer) error {
+	shipped, err := spam.ShippedHead()
+	if err != nil {
+		return err
+	}
+	known, blind := judge.Lines(samples)
+	for side, why := range map[string]string{"known": known.Differs(shipped.Known), "blind": blind.Differs(shipped.Blind)} {
+		if why != "" {
+			return fmt.Errorf("the head in the program is not what fitting gives; %s: %s; run spam/train/train.sh", side, why)
+		}
+	}
+	_, err = fmt.Fprintln(w, "fitting again gives the head in the program")
 	return err
 }
 

@@ -48,7 +48,13 @@ HOSTILE = [
     "\u200b".encode() * 100 + b"free", "𝟏𝟎𝟎+ 𝐀𝐈 𝐓𝐨𝐨𝐥𝐬".encode(), "Раypal ｆｒｅｅ ⓕⓡⓔⓔ".encode(), b"http://", b"https://x", b"www.",
     b"t.me/abc", b"see example.com", b"https://a.b/c.JPG?x=1 https://A.B/d", b"lnbc50u1p3auvc2pp598kxtf5j8r5pu27rmx34wnqxzus2dyq",
     b"npub14d3t2fzu6w02ncyjys0sl3rmst7ef7k9y32833kg64z5hzu70f2qt008xn #[0] #[x] #tag $BTC $5", "赠送给您1π！".encode() * 400,
-    "GM ☕️ 👩‍👩‍👧 🙋🏼‍♂️".encode(), b"1 22 333 4444 55555 666666", "ÀÉÎÕÜ ŁŽŹŸ ΑΒΓ ЁЖ İı".encode(), b"A" * 3071 + "é".encode() + b"B" * 3000,
+    "GM ☕️ 👩‍👩‍👧 🙋🏼‍♂️".encode(), b"1 22 333 4444 55555 666666", "ÀÉÎÕÜ ŁŽŹŸ ΑΒΓ ЁЖ İı".encode(),
+    b"f r e e  b t c  n o w", b"F.R.E.E b-o-n-u-s c|l|a|i|m a.b", "f🔥r🔥e🔥e 赠 送 给 您 나 는 이 것".encode(),
+    b"fr33 b0nus wa11et 3arn 4irdrop web3 19k covid19 2fa 21m a1b2c3 0x00ff 1abc 11abc ab11 ab2 ab1111 1a2b",
+    b"f r 3 3 c 0 i n s 1 2 3 4 a 1 b 2", b"a b c", b"a b c d", b"a ", b"a b", b" a b c d ", b"a b c d.e.f.g ebook",
+    b"x " * 2500, b"x. " * 1500, b"x  " * 1500, b"t.m.e/a.b.c f.r.e.com/x.y.z a b c https://a.b.c.d1/x1 e f g h",
+    "f\u0301 r\u200b e  e 1\u200b0\u200b1ab 𝟑𝟑ab fr𝟑𝟑".encode(),
+    b"A" * 3071 + "é".encode() + b"B" * 3000,
 ]
 
 
