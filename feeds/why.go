@@ -68,10 +68,23 @@ func rowsOf(t *feature.Tensor, note bool, n int, list []ranked) feature.Tensor {
 		return out
 	}
 	out.Shape[0] = int64(len(list))
-	width := (len(t.Float) + len(t.Int)) / n
-	for _, r := range list {
-		out.Float = append(out.Float, cut(t.Float, r.at, width)...)
-		out.Int = append(out.Int, cut(t.Int, r.at, width)...)
+	out.Float, out.Int = pick(t.Float, list, n), pick(t.Int, list, n)
+	return out
+}
+
+// pick is the rows of a list, of n that there are.
+func pick[T any](s []T, list []ranked, n int) []T {
+	if len(s) == 0 {
+		return nil
+	}
+	width := len(s) / n
+	out := make([]T, len(list)*width)
+	for i := range list {
+		if at := list[i].at; width == 1 {
+			out[i] = s[at]
+		} else {
+			copy(out[i*width:], cut(s, at, width))
+		}
 	}
 	return out
 }

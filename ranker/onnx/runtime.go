@@ -13,6 +13,7 @@
 //
 // A run uses one thread, does not spin while it waits, and there are never more
 // runs at once than cores; who comes next waits or is joined to the next run.
+// Many candidates are two runs, which are made side by side where cores rest.
 // Tensors are used again. When the time of a request is up, it has its answer
 // at once and the run is told to end; a run that cannot end in the middle of an
 // operation keeps its core until that is over.

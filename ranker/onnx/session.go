@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,11 @@ import (
 // joinRows is how many candidates one run takes from the queue at most. A
 // batch as large as this gains nothing from company.
 const joinRows = 256
+
+// splitRows is how many candidates are scored in two runs, so that a page does
+// not wait while another core rests. Where the halves begin depends on the
+// number of candidates alone: the same page has the same scores, to the bit.
+const splitRows = 1024
 
 // Session is one model, ready to run.
 type Session struct {
@@ -65,6 +71,40 @@ func (s *Session) Score(ctx context.Context, b feature.Batch) ([]float32, error)
 	if b.N == 0 {
 		return nil, nil
 	}
+	if b.N < splitRows || !s.joins() || s.device != CPU {
+		return s.score(ctx, b)
+	}
+	upper, lower := halves(&b)
+	var rest []float32
+	var failed error
+	var other sync.WaitGroup
+	other.Go(func() { rest, failed = s.score(ctx, lower) })
+	scores, err := s.score(ctx, upper)
+	other.Wait()
+	if err = cmp.Or(err, failed); err != nil {
+		return nil, err
+	}
+	return append(scores, rest...), nil
+}
+
+// halves are parts of a batch that has a row for each candidate in all inputs.
+func halves(b *feature.Batch) (upper, lower feature.Batch) {
+	upper.N, lower.N = b.N/2, b.N-b.N/2
+	for i := range b.Inputs {
+		t := &b.Inputs[i]
+		u, l := *t, *t
+		u.Shape, l.Shape = slices.Clone(t.Shape), slices.Clone(t.Shape)
+		u.Shape[0], l.Shape[0] = int64(upper.N), int64(lower.N)
+		floats, ints := len(t.Float)/b.N*upper.N, len(t.Int)/b.N*upper.N
+		u.Float, l.Float = t.Float[:floats], t.Float[floats:]
+		u.Int, l.Int = t.Int[:ints], t.Int[ints:]
+		upper.Inputs, lower.Inputs = append(upper.Inputs, u), append(lower.Inputs, l)
+	}
+	return upper, lower
+}
+
+// score is Score in one run.
+func (s *Session) score(ctx context.Context, b feature.Batch) ([]float32, error) {
 	j := &job{batch: &b, queued: true, done: make(chan struct{})}
 	if err := s.enter(j); err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func trusts(values ...float32) feature.Batch {
 
 func TestScoresAreTheModelsAndInOrder(t *testing.T) {
 	s := load(t, identityModel())
-	for _, n := range []int{1, 2, 7, 300, 2, 1} {
+	for _, n := range []int{1, 2, 7, 300, 2, splitRows - 1, splitRows, 2001, 1} {
 		var in []float32
 		for i := range n {
 			in = append(in, float32(i)/7)
@@ -87,6 +87,38 @@ func TestModelsOfEveryShapeRunAndTheContractIsFilled(t *testing.T) {
 				t.Errorf("the same batch scored twice differs: %v", err)
 			}
 		})
+	}
+}
+
+// TestManyCandidatesAreTwoRuns holds all cores but one: each half has its turn.
+func TestManyCandidatesAreTwoRuns(t *testing.T) {
+	for _, m := range shipped(t) {
+		s := load(t, m.model)
+		b, err := s.sample(feature.Sample(5, splitRows+177))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Score(t.Context(), b)
+		if err != nil {
+			t.Fatalf("%s: %v", m.name, err)
+		}
+		for range cap(s.slots) - 1 {
+			s.slots <- struct{}{}
+		}
+		again, err := s.Score(t.Context(), b)
+		for range cap(s.slots) - 1 {
+			<-s.slots
+		}
+		if err != nil || !slices.Equal(got, again) {
+			t.Errorf("%s: the scores depend on how many cores rest; %v", m.name, err)
+		}
+		whole, err := s.score(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := differ(got, whole); err != nil {
+			t.Errorf("%s: in two runs and in one %v", m.name, err)
+		}
 	}
 }
 
@@ -169,6 +201,13 @@ func TestScoresThatAreNoNumbersAreAnError(t *testing.T) {
 	}
 	if _, err := s.Score(t.Context(), trusts(1, 2)); err != nil {
 		t.Errorf("the session does not recover: %v", err)
+	}
+	for _, at := range []int{0, splitRows/2 - 1, splitRows / 2, splitRows - 1} { // in either half
+		many := slices.Repeat([]float32{1}, splitRows)
+		many[at] = 0
+		if scores, err := s.Score(t.Context(), trusts(many...)); !errors.Is(err, ranker.ErrNotFinite) || scores != nil {
+			t.Errorf("log 0 of candidate %d: %d scores, %v", at, len(scores), err)
+		}
 	}
 }
 
