@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"agora/relay/admit"
 	"agora/relay/peer"
@@ -27,8 +28,9 @@ func syncCommand() *cli.Command {
 		Description: `Reconciles with another relay by negentropy (NIP-77), which sends only what
 differs; where the other relay does not speak it, pages through what it has. Works
 while the relay is serving. Every event that comes is checked like any other.
-Wrapped and protected events stay where they are. An interrupted sync is simply
-run again.
+Wrapped events are neither compared nor sent. Protected ones (NIP-70) are only
+their author's to publish: they stay where they are, and every sync says so. An
+interrupted sync is simply run again.
 
 Examples:
   agora sync wss://relay.example
@@ -161,23 +163,56 @@ func drawSync(s peer.Summary) {
 	fmt.Fprintf(os.Stderr, "\r\x1b[K%d of %d down, %d of %d up", s.Downloaded, s.Need, s.Uploaded, s.Have)
 }
 
-// tellSync accounts for what went each way.
+// tellSync accounts for every event of either side: the indented lines add up
+// to the line above them.
 func tellSync(w io.Writer, s peer.Summary) {
 	if s.URL == "" {
 		return
 	}
 	fmt.Fprintf(w, "%10s by %s\n", s.URL, s.Method)
-	fmt.Fprintf(w, "%10d only there: %d came, %d stored%s\n", s.Need, s.Downloaded, s.Stored, tellReasons(s.Refused))
-	if s.Missing > 0 {
-		fmt.Fprintf(w, "%10d asked for, but not sent by them\n", s.Missing)
+	there := "only there"
+	if s.Method == "req" { // which does not say what differs
+		there = "shown by them"
 	}
-	fmt.Fprintf(w, "%10d only here: %d went, %d kept back%s\n", s.Have, s.Uploaded, s.Withheld, tellReasons(s.Rejected))
+	tellSide(w, s.Need, there, s.Refused, s.RefusedFor, map[string]int{
+		"came and are stored now":                     s.Stored,
+		"asked for, but not sent by them":             s.Missing,
+		"not fetched: run the same command once more": s.Unfetched(),
+	})
+	rest := map[string]int{
+		"went": s.Uploaded,
+		"replaced, deleted or expired here meanwhile": s.Gone,
+		"not sent: run the same command once more":    s.Unsent(),
+	}
+	for why, n := range s.Withheld {
+		rest["kept back: "+why] = n
+	}
+	tellSide(w, s.Have, "only here", s.Rejected, s.RejectedFor, rest)
+	if n := s.Unasked + s.Unreadable; n > 0 {
+		fmt.Fprintf(w, "%10d messages of theirs were not asked for or not readable, and not taken\n", n)
+	}
 }
 
-func tellReasons(by map[string]int) string {
-	var b strings.Builder
-	for _, reason := range slices.Sorted(maps.Keys(by)) {
-		fmt.Fprintf(&b, ", %d %s", by[reason], reason)
+// tellSide tells what became of the n events of one side.
+func tellSide(w io.Writer, n int, where string, refused map[string]int, example map[string]peer.Example, rest map[string]int) {
+	fmt.Fprintf(w, "%10d %s\n", n, where)
+	for _, what := range slices.Sorted(maps.Keys(rest)) {
+		if rest[what] != 0 {
+			fmt.Fprintf(w, "%14d %s\n", rest[what], what)
+		}
 	}
-	return b.String()
+	for _, word := range slices.Sorted(maps.Keys(refused)) {
+		first := example[word]
+		fmt.Fprintf(w, "%14d refused: %s, such as %s: %s\n", refused[word], word, first.ID, printable(first.Why))
+	}
+}
+
+// printable is what another relay said, without what a terminal would obey.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, text)
 }

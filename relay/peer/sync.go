@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"sync"
 	"time"
 
@@ -68,29 +67,6 @@ type Job struct {
 	Silence   time.Duration                             // without an answer the job fails; default 60 s
 }
 
-// Summary accounts for what a Job did. Of an event that was tried twice, the
-// second attempt counts.
-type Summary struct {
-	URL        string         `json:"url"`
-	Method     string         `json:"method"` // negentropy or req
-	Have       int            `json:"have"`   // events only we held
-	Need       int            `json:"need"`   // events only they held
-	Downloaded int            `json:"downloaded"`
-	Stored     int            `json:"stored"`
-	Refused    map[string]int `json:"refused,omitempty"`  // downloaded, not stored, by prefix; duplicate: held already
-	Missing    int            `json:"missing"`            // asked for, but they did not send it
-	Unasked    int            `json:"unasked"`            // sent without having been asked for
-	Uploaded   int            `json:"uploaded"`           // accepted by them
-	Rejected   map[string]int `json:"rejected,omitempty"` // not accepted by them, by prefix
-	Withheld   int            `json:"withheld"`           // not for others' eyes, so not sent
-	Cut        bool           `json:"cut"`                // MaxEvents was reached
-}
-
-func (s Summary) clone() Summary {
-	s.Refused, s.Rejected = maps.Clone(s.Refused), maps.Clone(s.Rejected)
-	return s
-}
-
 const (
 	frameSize = 60_000           // bytes of a negentropy frame of ours: 120 KB of hex pass strfry's bound of 128 KiB
 	maxListed = 500_000          // ids found to differ before they are transferred; then the reconciliation starts again
@@ -103,26 +79,28 @@ const (
 // exchange is a Job under way.
 type exchange struct {
 	Job
-	r         *remote
-	ctx       context.Context // ends with the publishing of events
-	pool      *errgroup.Group
-	pass      int // reconciliations done before
-	uncounted int // the last pass that took back the failures before it
-	subs      int // ids given out
-	batch     int // ids per REQ
-	shown     time.Time
-	failed    []func(*Summary) // take back what failed; at most maxAgain, then no further pass is made; guarded by mu
-	mu        sync.Mutex       // guards sum
-	sum       Summary
-	showing   sync.Mutex // one Progress at a time
-	listed    bool       // have and need hold maxListed ids
+	r       *remote
+	ctx     context.Context // ends with the publishing of events
+	pool    *errgroup.Group
+	taking  sync.WaitGroup // events being published
+	pass    int // reconciliations done before
+	subs    int // ids given out
+	batch   int // ids per REQ
+	shown   time.Time
+	mu      sync.Mutex // guards sum, down, up and reasons
+	sum     Summary
+	down    fates
+	up      fates
+	reasons []string   // words of fates; the first is "other"
+	showing sync.Mutex // one Progress at a time
+	listed  bool       // have and need hold maxListed ids
 }
 
 // Sync makes two logs hold the same events, as far as the direction and both
 // sides' rules allow. What was transferred before an error stays.
 func Sync(ctx context.Context, d *Dialer, job Job) (Summary, error) {
-	e := &exchange{Job: job, batch: maxBatch}
-	e.sum = Summary{URL: job.URL, Method: "negentropy", Refused: map[string]int{}, Rejected: map[string]int{}}
+	e := &exchange{Job: job, batch: maxBatch, sum: newSummary(job.URL), reasons: []string{"other"}}
+	e.down.of, e.up.of = map[store.ID]fate{}, map[store.ID]fate{}
 	if e.Silence == 0 {
 		e.Silence = 60 * time.Second
 	}
@@ -157,7 +135,7 @@ func (e *exchange) run(ctx context.Context) error {
 		if err := e.once(ctx); err != nil {
 			return err
 		}
-		if e.moved() == before || e.full() || e.sum.Method != "negentropy" || len(e.failed) > maxAgain {
+		if e.moved() == before || e.full() || e.sum.Method != "negentropy" || e.failures() > maxAgain {
 			break
 		}
 	}
@@ -244,13 +222,12 @@ func (e *exchange) span(ctx context.Context, f nostr.Filter) (again bool, err er
 	if err != nil {
 		return false, err
 	}
-	if e.pass == 0 {
-		e.count(func(s *Summary) { s.Have, s.Need = s.Have+len(have), s.Need+len(need) })
-	} else if n := len(have) + len(need); n > maxAgain || n == 0 {
+	if have, need = e.todo(have, need); e.pass > 0 && len(have)+len(need) > maxAgain {
 		return false, nil
-	} else if e.uncounted != e.pass {
-		e.uncount()
 	}
+	e.count(func(s *Summary) {
+		s.Have, s.Need = s.Have+e.up.unknown(have), s.Need+e.down.unknown(need)
+	})
 	before := e.moved()
 	if e.Direction&Down != 0 {
 		if err := e.download(ctx, need); err != nil {
@@ -286,30 +263,18 @@ func (e *exchange) count(change func(*Summary)) {
 	e.show(false)
 }
 
-// fail counts n events that could not be moved, until they are tried again.
-func (e *exchange) fail(n int, change func(s *Summary, by int)) {
-	if n == 0 {
-		return
-	}
-	e.count(func(s *Summary) {
-		change(s, n)
-		if len(e.failed) <= maxAgain {
-			e.failed = append(e.failed, func(s *Summary) { change(s, -n) })
-		}
-	})
+// todo is what is worth an attempt of what differs.
+func (e *exchange) todo(have, need []store.ID) ([]store.ID, []store.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.up.todo(have), e.down.todo(need)
 }
 
-// uncount takes back the failures of the pass before, which are tried again.
-func (e *exchange) uncount() {
-	e.uncounted = e.pass
-	e.count(func(s *Summary) {
-		for _, undo := range e.failed {
-			undo(s)
-		}
-		e.failed = nil
-		maps.DeleteFunc(s.Refused, func(_ string, n int) bool { return n == 0 })
-		maps.DeleteFunc(s.Rejected, func(_ string, n int) bool { return n == 0 })
-	})
+// failures counts the events that a further pass might move.
+func (e *exchange) failures() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.up.failed + e.down.failed
 }
 
 // show reports progress, about once a second.
@@ -456,12 +421,30 @@ func (e *exchange) localSet(ctx context.Context, f nostr.Filter) (wire.NegSet, e
 
 const kindWrap = 1059 // NIP-59: for its recipient only
 
+// mayLeave reports whether the other side may learn of an event.
 func (e *exchange) mayLeave(rec *store.Record) bool {
-	if e.Visible != nil {
-		return e.Visible(rec)
-	}
+	why := e.keeps(rec)
+	return why == "" || why == keptProtected
+}
+
+// keptProtected: only the author may publish it elsewhere (NIP-70). The other
+// side may hold it all the same, so it is named in reconciliations.
+const keptProtected = "protected"
+
+// keeps says in a word why an event is not to be sent; "" when it is.
+func (e *exchange) keeps(rec *store.Record) string {
 	x := rec.Expires()
-	return rec.Kind() != kindWrap && (x == 0 || x > time.Now().Unix())
+	switch {
+	case e.Visible != nil && !e.Visible(rec):
+		return "private"
+	case e.Visible == nil && rec.Kind() == kindWrap:
+		return "wrapped"
+	case e.Visible == nil && x != 0 && x <= time.Now().Unix():
+		return "expired"
+	case protected(rec):
+		return keptProtected
+	}
+	return ""
 }
 
 func hexIDs(ids []store.ID) []string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (e *exchange) download(ctx context.Context, need []store.ID) error {
 		f := open[one.m.Sub]
 		switch {
 		case one.bad != nil:
-			e.count(func(s *Summary) { s.Refused["invalid"]++ })
+			e.count(func(s *Summary) { s.Unreadable++ })
 		case f == nil:
 			e.unasked(one.m)
 		case one.m.Label == "EVENT":
@@ -97,26 +98,31 @@ func (e *exchange) fetched(f *fetch, m wire.ServerMessage) {
 		return
 	}
 	delete(f.left, id)
-	e.publish(m)
+	e.publish(id, m)
 }
 
 // publish hands an event to our relay. It waits while inPublish others are
 // under way, and then the socket is not read.
-func (e *exchange) publish(m wire.ServerMessage) {
-	e.count(func(s *Summary) { s.Downloaded++ })
+func (e *exchange) publish(id store.ID, m wire.ServerMessage) {
+	e.count(func(s *Summary) {
+		if was, known := e.down.of[id]; !known || was.what == absent {
+			s.Downloaded++
+		}
+	})
+	e.taking.Add(1)
 	e.pool.Go(func() error {
+		defer e.taking.Done()
 		reason, err := e.Publish(e.ctx, m.Event, m.JSON)
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("publish %s: %w", m.Event.ID, err)
+		case reason == "":
+			e.settleDown(id, moved, "", "")
+		case tagProtected(m.Event.Tags) && prefix(reason) != "duplicate":
+			e.settleDown(id, kept, keptProtected, reason)
+		default:
+			e.settleDown(id, refused, prefix(reason), reason)
 		}
-		if reason == "" {
-			e.count(func(s *Summary) { s.Stored++ })
-			return nil
-		}
-		e.fail(1, func(s *Summary, by int) {
-			s.Refused[prefix(reason)] += by
-			s.Downloaded += min(by, 0) // it will be downloaded again
-		})
 		return nil
 	})
 }
@@ -134,7 +140,9 @@ func (e *exchange) fetchEnd(ctx context.Context, f *fetch, m wire.ServerMessage)
 		e.batch = max(minBatch, min(e.batch, f.asked/2))
 		again = f.ids()
 	default:
-		e.fail(len(f.left), func(s *Summary, by int) { s.Missing += by })
+		for id := range f.left {
+			e.settleDown(id, absent, "", "")
+		}
 	}
 	if m.Label == "CLOSED" {
 		return again, nil
@@ -142,8 +150,10 @@ func (e *exchange) fetchEnd(ctx context.Context, f *fetch, m wire.ServerMessage)
 	return again, e.r.send(wire.AppendClose(nil, m.Sub))
 }
 
-// upload sends events by id, inUpload at a time.
+// upload sends events by id, inUpload at a time, once what came is taken in:
+// that may replace what we would send.
 func (e *exchange) upload(ctx context.Context, have []store.ID) error {
+	e.taking.Wait()
 	up := uploads{e: e, open: map[string]sending{}}
 	for len(have) > 0 {
 		page := have[:min(maxBatch, len(have))]
@@ -168,19 +178,25 @@ func (e *exchange) upload(ctx context.Context, have []store.ID) error {
 
 // records reads what may be sent, copied.
 func (e *exchange) records(ctx context.Context, ids []store.ID) (list []store.Record, err error) {
-	withheld := 0
+	unseen := make(map[store.ID]struct{}, len(ids))
+	for _, id := range ids {
+		unseen[id] = struct{}{}
+	}
 	err = e.Local.Lookup(ctx, ids, func(rec store.Record) bool {
-		if e.mayLeave(&rec) && !protected(&rec) {
-			list = append(list, rec.Clone())
+		delete(unseen, rec.ID())
+		if why := e.keeps(&rec); why != "" {
+			e.settleUp(rec.ID(), kept, why, "")
 		} else {
-			withheld++
+			list = append(list, rec.Clone())
 		}
 		return true
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read our own events: %w", err)
 	}
-	e.fail(withheld, func(s *Summary, by int) { s.Withheld += by })
+	for id := range unseen {
+		e.settleUp(id, gone, "", "")
+	}
 	return list, nil
 }
 
@@ -191,6 +207,10 @@ func protected(rec *store.Record) (found bool) {
 		return !found
 	})
 	return found
+}
+
+func tagProtected(tags nostr.Tags) bool {
+	return slices.ContainsFunc(tags, func(t nostr.Tag) bool { return len(t) > 0 && t[0] == "-" })
 }
 
 // uploads are the events under way to the other relay.
@@ -230,10 +250,10 @@ func (u *uploads) await(ctx context.Context) error {
 	}
 	delete(u.open, one.m.ID)
 	if one.m.OK {
-		u.e.count(func(s *Summary) { s.Uploaded++ })
+		u.e.settleUp(s.rec.ID(), moved, "", "")
 		return nil
 	}
-	u.e.fail(1, func(s *Summary, by int) { s.Rejected[why] += by })
+	u.e.settleUp(s.rec.ID(), refused, why, one.m.Text)
 	return nil
 }
 
@@ -308,7 +328,7 @@ func (e *exchange) page(ctx context.Context, f nostr.Filter, seen map[store.ID]s
 		m := one.m
 		switch {
 		case one.bad != nil:
-			e.count(func(s *Summary) { s.Refused["invalid"]++ })
+			e.count(func(s *Summary) { s.Unreadable++ })
 		case m.Sub != sub:
 			e.unasked(m)
 		case m.Label == "EVENT":
@@ -342,12 +362,14 @@ func (e *exchange) paging(p *page, m wire.ServerMessage, seen map[store.ID]struc
 		seen[id] = struct{}{}
 	}
 	if e.Direction&Down != 0 {
-		e.publish(m)
+		e.count(func(s *Summary) { s.Need += e.down.unknown([]store.ID{id}) })
+		e.publish(id, m)
 	}
 }
 
 // uploadUnseen sends what the other relay did not show us.
 func (e *exchange) uploadUnseen(ctx context.Context, f nostr.Filter, seen map[store.ID]struct{}) error {
+	e.taking.Wait()
 	var have []store.ID
 	for rec, err := range e.Local.Query(ctx, f) {
 		if err != nil {
@@ -358,7 +380,8 @@ func (e *exchange) uploadUnseen(ctx context.Context, f nostr.Filter, seen map[st
 			have = append(have, id)
 		}
 	}
-	e.count(func(s *Summary) { s.Have += len(have) })
+	have, _ = e.todo(have, nil)
+	e.count(func(s *Summary) { s.Have += e.up.unknown(have) })
 	return e.upload(ctx, have)
 }
 
