@@ -11,7 +11,7 @@
 //
 //	create()                                              -> {identity, commitment}
 //	act({identity, group, members, nodes, event, secret}) -> the signed event
-//	join({identity, group, evidence})                     -> {commitment, nullifier, proof, evidence, group}
+//	join({identity, group, evidence})                     -> {commitment, nullifier, proof, possession, evidence, group}
 //	join({identity, invitation})                          -> the same, and {relay}
 //
 // secret (hex) is the key to sign with; without it a fresh one is made. nodes,

@@ -59,6 +59,7 @@ test('the prover makes proofs in a browser', { timeout: 300_000 }, async () => {
     assert.equal(said.joined.relay, 'http://127.0.0.1:7447')
     assert.equal(JSON.parse(said.joined.evidence).sig.length, 128)
     assert.equal(Buffer.from(said.joined.proof, 'base64').length, 128)
+    assert.equal(Buffer.from(said.joined.possession, 'base64').length, 128)
     assert.match(said.refused, /not that leaf/)
     for (const ms of said.prove) assert.ok(ms <= 60_000, `${ms} ms`) // 6 s is for a machine that does nothing else
   } finally {
