@@ -81,6 +81,9 @@ func readLines(file string, r io.Reader, yield func(line) bool) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%s ends too early, after line %d: it is compressed and was not written or copied to its end", file, number-1)
+		}
 		if err != nil {
 			return fmt.Errorf("%s after line %d: %w", file, number-1, err)
 		}
@@ -125,14 +128,23 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 // errNoEvent says that a line is JSON and yet holds no event.
 var errNoEvent = errors.New(`neither an event {…} nor ["EVENT", {…}]`)
 
+// errNoJSON says that a line is something else altogether.
+var errNoJSON = errors.New("not JSON: want an event {…} on each line")
+
 // eventIn finds the event in a line: the line itself, or the last element of
 // ["EVENT", {…}] and ["EVENT", "sub", {…}].
 func eventIn(text []byte) ([]byte, error) {
 	if text == nil {
 		return nil, fmt.Errorf("longer than %s", Size(maxLine).human())
 	}
-	if len(text) == 0 || text[0] != '[' {
+	if len(text) == 0 || text[0] == '{' {
 		return text, nil
+	}
+	if !json.Valid(text) {
+		return nil, errNoJSON
+	}
+	if text[0] != '[' {
+		return nil, errNoEvent
 	}
 	var parts []json.RawMessage
 	if err := json.Unmarshal(text, &parts); err != nil {

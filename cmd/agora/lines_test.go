@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,7 +82,7 @@ func TestTruncatedFileIsAnErrorThatNamesTheLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = readLines("cut.gz", r, func(line) bool { return true })
-	if err == nil || !strings.Contains(err.Error(), "cut.gz after line") {
+	if err == nil || !strings.Contains(err.Error(), "cut.gz ends too early, after line") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -95,6 +96,11 @@ func TestEventIsFoundInItsFrame(t *testing.T) {
 		got, err := eventIn([]byte(text))
 		if err != nil || string(got) != want {
 			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]error{`hello`: errNoJSON, `["EVENT`: errNoJSON, `7`: errNoEvent, `null`: errNoEvent} {
+		if _, err := eventIn([]byte(text)); !errors.Is(err, want) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 	for _, text := range []string{`[]`, `["EVENT"]`, `["REQ",{}]`, `["EVENT"`, `["EVENT",1,2,3]`} {

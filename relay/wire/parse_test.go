@@ -44,7 +44,8 @@ func TestRefusalsSayWhomToAnswer(t *testing.T) {
 	}{
 		{``, BadMessage{Prefix: "invalid", Text: "a message must be an array, not the end of the message"}},
 		{`{}`, BadMessage{Prefix: "invalid", Text: "a message must be an array, not an object"}},
-		{`[]`, BadMessage{Prefix: "invalid", Text: "the first element of a message must be a string, not malformed JSON at byte 1"}},
+		{`[]`, BadMessage{Prefix: "invalid", Text: "the first element of a message is missing: it must be a string"}},
+		{` [ ] `, BadMessage{Prefix: "invalid", Text: "the first element of a message is missing: it must be a string"}},
 		{`[1]`, BadMessage{Prefix: "invalid", Text: "the first element of a message must be a string, not a number"}},
 		{strings.Repeat("[", 1_000_000), BadMessage{Prefix: "invalid", Text: "the first element of a message must be a string, not an array"}},
 		{`["HELLO",1]`, BadMessage{Label: "HELLO", Prefix: "unsupported", Text: `unknown message "HELLO"`}},

@@ -27,6 +27,9 @@ func (s *scanner) bad(format string, args ...any) error {
 
 // wrong says that the value at the current position is not what is wanted.
 func (s *scanner) wrong(name, want string) error {
+	if s.peek() == ']' && strings.HasSuffix(strings.TrimRight(s.src[:s.pos], " \t\r\n"), "[") {
+		return s.bad("%s is missing: it must be %s", name, want)
+	}
 	return s.bad("%s must be %s, not %s", name, want, s.found())
 }
 
