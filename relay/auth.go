@@ -50,14 +50,14 @@ func (s *session) auth(m wire.Message) {
 }
 
 func (s *session) checkAuth(ev *nostr.Event) (admit.Prefix, string) {
+	if s.spend(eventRate, 1) > 0 {
+		return admit.RateLimited, "slow down"
+	}
 	if ev.Kind != kindAuth {
 		return admit.Invalid, "an AUTH carries an event of kind 22242"
 	}
 	if len(s.viewer()) >= mostKeys {
 		return admit.RateLimited, fmt.Sprintf("at most %d keys per connection", mostKeys)
-	}
-	if s.spend(eventRate, 1) > 0 {
-		return admit.RateLimited, "slow down"
 	}
 	if first(ev.Tags, "challenge") != s.challenge {
 		return admit.Invalid, "this is not the challenge of this connection"

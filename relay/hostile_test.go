@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -276,6 +277,86 @@ func TestMalformedMessagesGetANotice(t *testing.T) {
 		v.want("NOTICE", c.want)
 	}
 	s.calm()
+}
+
+// TestNonsenseUsesUpTheQuestionsAndEndsTheConnection: what answers to nothing
+// is not answered for ever.
+func TestNonsenseUsesUpTheQuestionsAndEndsTheConnection(t *testing.T) {
+	few := func(c *relay.Config) {
+		c.Exempt = []netip.Prefix{}
+		c.Limits.Budget = relay.Budget{QueriesPerSecond: 0.001, QueryBurst: 20, IPFactor: 1000}
+	}
+	for say, answer := range map[string]string{
+		"hello":                   "NOTICE",
+		`["HELLO","world"]`:       "NOTICE",
+		`["EVENT",{}]`:            "NOTICE",
+		`["CLOSE",[]]`:            "NOTICE",
+		`["REQ","a",7]`:           "CLOSED",
+		`["NEG-OPEN","a",7,"61"]`: "NEG-ERR",
+		`["NEG-MSG","a","6100"]`:  "NEG-ERR",
+	} {
+		s := besiege(t, few)
+		v := s.visit()
+		answers := 0
+		for range 200 { // at most inFlight are answered before they are paid for
+			if v.conn.WriteMessage(websocket.TextMessage, []byte(say)) != nil {
+				break
+			}
+			m, err := v.listen(patience)
+			if err != nil {
+				t.Fatalf("%s: %v", say, err)
+			}
+			if m.label() == "NOTICE" && strings.HasPrefix(m.text(1), "rate-limited: ") {
+				_, err := v.listen(patience)
+				if !websocket.IsCloseError(err, websocket.ClosePolicyViolation) {
+					t.Errorf("%s: it ends with %v", say, err)
+				}
+				break
+			}
+			if m.label() != answer {
+				t.Fatalf("%s: got %s", say, m.raw)
+			}
+			answers++
+		}
+		if answers < 20 || answers > 22 {
+			t.Errorf("%s was answered %d times", say, answers)
+		}
+		s.calm()
+	}
+}
+
+func TestNonsenseOfAnExemptAddressIsAnswered(t *testing.T) {
+	s := besiege(t, func(c *relay.Config) {
+		c.Limits.Budget = relay.Budget{QueriesPerSecond: 0.001, QueryBurst: 20, EventsPerSecond: 0.001, EventBurst: 20}
+		c.Exempt = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	v := s.visit()
+	for range 100 {
+		v.say("hello")
+		v.want("NOTICE", "invalid: ")
+	}
+}
+
+func TestBadEventsAndAuthenticationsCostAnEventEach(t *testing.T) {
+	bad := signed(t, func(ev *nostr.Event) {})
+	for _, say := range []string{
+		strings.Replace(`["EVENT",`+bad.String()+`]`, `"kind":1`, `"kind":"one"`, 1),
+		`["AUTH",` + bad.String() + `]`, // of kind 1
+	} {
+		s := besiege(t, func(c *relay.Config) {
+			c.Exempt = []netip.Prefix{}
+			c.Limits.Budget = relay.Budget{EventsPerSecond: 0.001, EventBurst: 20, IPFactor: 1000}
+		})
+		v := s.visit()
+		for i := range 30 {
+			v.say(say)
+			want := "invalid: "
+			if i >= 20 {
+				want = "rate-limited: "
+			}
+			v.want("OK", bad.ID, false, want)
+		}
+	}
 }
 
 func TestBadFiltersCloseTheirSubscription(t *testing.T) {

@@ -35,7 +35,7 @@ type Budget struct {
 	EventBurst       float64       // events; default 500
 	BytesPerSecond   float64       // per connection, what it sends; default 1 MiB; beyond it the socket is not read
 	ByteBurst        float64       // bytes; default 8 MiB
-	QueriesPerSecond float64       // REQ, COUNT, NEG-OPEN per connection; default 20
+	QueriesPerSecond float64       // REQ, COUNT, NEG-OPEN and what is malformed, per connection; default 20
 	QueryBurst       float64       // default 200
 	IPFactor         float64       // an address may use so many times a connection's rates; default 4
 	Connections      int           // per address; default 100

@@ -69,6 +69,7 @@ func (s *session) neg(ctx context.Context, m wire.Message) error {
 		return s.negOpen(ctx, m)
 	case "NEG-MSG":
 		if n == nil {
+			s.strays.Add(1)
 			return s.negErr(m.Sub, "closed: no negotiation of this id is open")
 		}
 		return s.negAnswer(ctx, n, m)

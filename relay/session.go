@@ -46,7 +46,8 @@ type session struct {
 
 	lagging []*sub // to be caught up by the answerer; guarded by link.mu
 
-	negs negState // owned by the answerer
+	negs   negState     // owned by the answerer
+	strays atomic.Int64 // frames of no negotiation, answered and not yet paid for
 }
 
 // viewer is who reads: the keys this connection has authenticated.
@@ -110,8 +111,7 @@ func (s *session) next() (code int, reason string) {
 	case kind != websocket.TextMessage:
 		return websocket.CloseUnsupportedData, "invalid: a message must be a text frame"
 	}
-	s.handle(*buf)
-	return 0, ""
+	return s.handle(*buf)
 }
 
 // readAll appends what r holds to buf, at most most bytes.
@@ -145,13 +145,15 @@ func closing(err error, most int) (code int, reason string) {
 	return websocket.CloseProtocolError, ""
 }
 
-// handle takes one message of the client.
-func (s *session) handle(msg []byte) {
+// handle takes one message of the client. A code other than 0 ends the session.
+func (s *session) handle(msg []byte) (code int, reason string) {
 	lim := s.r.limits()
 	m, err := wire.Parse(msg, lim.wire)
 	if err != nil {
-		s.answerBad(err)
-		return
+		return s.answerBad(err)
+	}
+	if n := s.strays.Swap(0); n > 0 && s.spend(queryRate, float64(n)) > 0 {
+		return nonsense()
 	}
 	switch m.Label {
 	case "EVENT":
@@ -167,18 +169,32 @@ func (s *session) handle(msg []byte) {
 	default: // NEG-OPEN, NEG-MSG, NEG-CLOSE
 		s.ask(m)
 	}
+	return 0, ""
 }
 
-// answerBad answers a message that could not be parsed, in its own terms.
-func (s *session) answerBad(err error) {
+// nonsense ends a session that has spent its questions on what is none. An
+// answer to each more would let a client have us write for nothing.
+func nonsense() (code int, reason string) {
+	return websocket.ClosePolicyViolation, refusal(admit.RateLimited, "too many messages that make no sense here")
+}
+
+// answerBad answers a message that could not be parsed, in its own terms. It
+// costs as much as a good one: an event where it has an event's id, else a
+// question.
+func (s *session) answerBad(err error) (code int, reason string) {
 	bad := new(wire.BadMessage)
 	if !errors.As(err, &bad) {
 		bad = &wire.BadMessage{Prefix: string(admit.Error), Text: err.Error()}
 	}
 	s.r.metrics.bad.Inc()
+	event := (bad.Label == "EVENT" || bad.Label == "AUTH") && bad.ID != ""
 	switch {
-	case (bad.Label == "EVENT" || bad.Label == "AUTH") && bad.ID != "":
+	case event && s.spend(eventRate, 1) > 0: // like a good one
+		s.later(wire.AppendOK(nil, bad.ID, false, refusal(admit.RateLimited, "slow down, then send it again")))
+	case event:
 		s.later(wire.AppendOK(nil, bad.ID, false, bad.Error()))
+	case s.spend(queryRate, 1) > 0:
+		return nonsense()
 	case (bad.Label == "REQ" || bad.Label == "COUNT") && bad.Sub != "":
 		s.later(wire.AppendClosed(nil, bad.Sub, bad.Error()))
 	case (bad.Label == "NEG-OPEN" || bad.Label == "NEG-MSG") && bad.Sub != "":
@@ -186,6 +202,7 @@ func (s *session) answerBad(err error) {
 	default:
 		s.later(wire.AppendNotice(nil, bad.Error()))
 	}
+	return 0, ""
 }
 
 // later puts a ready answer in its place in the order of asking.

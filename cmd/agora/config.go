@@ -52,7 +52,7 @@ type Config struct {
 
 	EventsPerSecond  float64  `toml:"events_per_second" reload:"yes" group:"Budgets (the rates spare budget_exempt)" unit:"events/s" help:"sustained EVENT messages of one connection; 0: no bound"`
 	EventsBurst      int      `toml:"events_burst" reload:"yes" unit:"events" help:"events of one connection at once, before the rate applies"`
-	QueriesPerSecond float64  `toml:"queries_per_second" reload:"yes" unit:"queries/s" help:"sustained REQ, COUNT and NEG-OPEN of one connection; 0: no bound"`
+	QueriesPerSecond float64  `toml:"queries_per_second" reload:"yes" unit:"queries/s" help:"sustained REQ, COUNT, NEG-OPEN and malformed messages of one connection; 0: no bound"`
 	QueriesBurst     int      `toml:"queries_burst" reload:"yes" unit:"queries" help:"queries of one connection at once, before the rate applies"`
 	BytesPerSecond   Size     `toml:"bytes_per_second" reload:"yes" unit:"bytes/s" help:"sustained incoming bytes of one connection; beyond it the socket is not read; 0: no bound"`
 	BytesBurst       Size     `toml:"bytes_burst" reload:"yes" unit:"bytes" help:"incoming bytes of one connection at once, before the rate applies"`

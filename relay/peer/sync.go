@@ -83,9 +83,9 @@ type exchange struct {
 	ctx     context.Context // ends with the publishing of events
 	pool    *errgroup.Group
 	taking  sync.WaitGroup // events being published
-	pass    int // reconciliations done before
-	subs    int // ids given out
-	batch   int // ids per REQ
+	pass    int            // reconciliations done before
+	subs    int            // ids given out
+	batch   int            // ids per REQ
 	shown   time.Time
 	mu      sync.Mutex // guards sum, down, up and reasons
 	sum     Summary
