@@ -71,8 +71,9 @@ type Market struct {
 	ids   map[string]string   // event id -> address
 	order []*Listing          // by slug, then author; nil: to be made again
 
-	reviewsMu sync.Mutex // guards reviews
-	reviews   map[string]counted
+	countingMu sync.Mutex // held by the one who counts reviews: a crowd that asks costs one count
+	reviewsMu  sync.Mutex // guards reviews
+	reviews    map[string]counted
 }
 
 // New checks the configuration. Load fills the market.

@@ -24,10 +24,10 @@ import (
 
 type noEvents struct{ list []*nostr.Event }
 
-func (n noEvents) Query(context.Context, ...nostr.Filter) iter.Seq2[*nostr.Event, error] {
+func (n noEvents) Query(_ context.Context, f ...nostr.Filter) iter.Seq2[*nostr.Event, error] {
 	return func(yield func(*nostr.Event, error) bool) {
-		for _, ev := range n.list {
-			if !yield(ev, nil) {
+		for i, ev := range n.list {
+			if len(f) == 1 && f[0].Limit > 0 && i == f[0].Limit || !yield(ev, nil) {
 				return
 			}
 		}

@@ -15,7 +15,8 @@ import (
 const (
 	kindReview      = 1985
 	reviewNamespace = "agora.review"
-	mostReviews     = 5_000            // the newest of a listing; older ones are not counted
+	mostReviews     = 5_000            // of keys, the newest of a listing; older ones are not counted
+	mostRead        = 50_000           // the newest of a listing, people's too: so many by keys push no person's out
 	reviewsFresh    = 30 * time.Second // how long a count is shown
 	mostCounted     = 1_000            // listings whose count is kept; beyond, all are forgotten
 	mostClasses     = 256
@@ -57,6 +58,14 @@ func (m *Market) Reviews(ctx context.Context, address string) (Reviews, error) {
 	if ok && time.Since(known.at) < reviewsFresh {
 		return known.reviews, nil
 	}
+	m.countingMu.Lock()
+	defer m.countingMu.Unlock()
+	m.reviewsMu.Lock() // whoever counted before may have counted these
+	known, ok = m.reviews[address]
+	m.reviewsMu.Unlock()
+	if ok && time.Since(known.at) < reviewsFresh {
+		return known.reviews, nil
+	}
 	r, err := m.countReviews(ctx, address)
 	if err != nil {
 		return r, err
@@ -73,8 +82,8 @@ func (m *Market) Reviews(ctx context.Context, address string) (Reviews, error) {
 func (m *Market) countReviews(ctx context.Context, address string) (r Reviews, err error) {
 	var people [mostClasses]sum
 	var keys sum
-	seen := map[string]bool{}
-	filter := nostr.Filter{Kinds: []int{kindReview}, Tags: nostr.TagMap{"a": {address}, "L": {reviewNamespace}}, Limit: mostReviews}
+	seen, plain := map[string]bool{}, 0
+	filter := nostr.Filter{Kinds: []int{kindReview}, Tags: nostr.TagMap{"a": {address}, "L": {reviewNamespace}}, Limit: mostRead}
 	for ev, err := range m.cfg.Events.Query(ctx, filter) {
 		if err != nil {
 			return r, fmt.Errorf("read reviews of %s: %w", address, err)
@@ -94,7 +103,7 @@ func (m *Market) countReviews(ctx context.Context, address string) (r Reviews, e
 			people[class].total += rating
 			continue
 		}
-		if !seen[ev.PubKey] { // newest first
+		if plain++; plain <= mostReviews && !seen[ev.PubKey] { // newest first
 			seen[ev.PubKey] = true
 			keys.n++
 			keys.total += rating

@@ -31,6 +31,36 @@ func TestReviewsCountPeopleApartFromKeysAndNeverAddClassesUp(t *testing.T) {
 	}
 	review(30, "1", "1", nostr.Tag{"rating", "0"})
 	review(31, "1", "1", nostr.Tag{"a", "32190:" + strings.Repeat("b", 64) + ":other"})
+	m := reviewed(t, list)
+	r, err := m.Reviews(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.People != 3 || r.Keys != 2 || *r.PeopleRating < 0.599 || *r.PeopleRating > 0.601 || *r.KeysRating != 0.75 {
+		t.Errorf("%+v, ratings %v and %v", r, *r.PeopleRating, *r.KeysRating)
+	}
+}
+
+func TestAFloodOfKeysPushesNoPersonsReviewOut(t *testing.T) {
+	address := "32190:" + public(t, 1) + ":mine"
+	review := func(key, person, rating string) *nostr.Event {
+		return &nostr.Event{PubKey: key, Kind: 1985, Content: person, Tags: nostr.Tags{{"L", "agora.review"}, {"a", address}, {"rating", rating}}}
+	}
+	var list []*nostr.Event
+	for i := range mostReviews + 10 {
+		list = append(list, review(fmt.Sprintf("%064x", i), "", "0"))
+	}
+	list = append(list, review(strings.Repeat("f", 64), "1", "1"))
+	r, err := reviewed(t, list).Reviews(t.Context(), address)
+	if err != nil || r.People != 1 || *r.PeopleRating != 1 || r.Keys != mostReviews {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// reviewed is a market whose events are these, newest first; the content of
+// one is the class of its person.
+func reviewed(t *testing.T, list []*nostr.Event) *Market {
+	t.Helper()
 	m, err := New(Config{
 		Events: noEvents{list}, Models: map[ranker.Digest][]byte{}, Derive: func(string) ([32]byte, error) { return [32]byte{1}, nil },
 		Person: func(ev *nostr.Event) (class uint8, err error) {
@@ -43,11 +73,5 @@ func TestReviewsCountPeopleApartFromKeysAndNeverAddClassesUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := m.Reviews(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.People != 3 || r.Keys != 2 || *r.PeopleRating < 0.599 || *r.PeopleRating > 0.601 || *r.KeysRating != 0.75 {
-		t.Errorf("%+v, ratings %v and %v", r, *r.PeopleRating, *r.KeysRating)
-	}
+	return m
 }
