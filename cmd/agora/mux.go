@@ -8,6 +8,7 @@ import (
 	"path"
 	"time"
 
+	feedsdoors "agora/feeds/doors"
 	"agora/httpapi"
 )
 
@@ -53,6 +54,9 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	handle(m, "/v1/polls/", d.polls)
 	for _, path := range []string{"/v1/feeds", "/v1/feeds/", "/v1/why/", "/xrpc/", "/.well-known/did.json", "/openapi.json"} {
 		handle(m, path, d.whenListed(d.feeds))
+	}
+	if d.feeds == nil { // polls and groups are described there too
+		m.Handle("/openapi.json", httpapi.Open("GET, HEAD", http.HandlerFunc(feedsdoors.OpenAPI)))
 	}
 	for _, path := range []string{"/v1/groups", "/v1/groups/", "/v1/members/"} {
 		handle(m, path, d.groups)

@@ -254,6 +254,15 @@ func TestPollAddressesAreDescribedAndAnswerAsDescribed(t *testing.T) {
 	}
 }
 
+func TestAddressesAreDescribedWhereNoFeedsAre(t *testing.T) {
+	s, _ := startServer(t, func(c *Config) { c.Feeds = false })
+	var doc map[string]any
+	resp, body := fetch(t, s.at.page+"/openapi.json")
+	if err := json.Unmarshal([]byte(body), &doc); resp.StatusCode != 200 || err != nil || at(doc, "paths", "/v1/polls/{id}/tally") == nil {
+		t.Errorf("%s %v", resp.Status, err)
+	}
+}
+
 func at(doc any, path ...string) any {
 	for _, name := range path {
 		m, _ := doc.(map[string]any)

@@ -42,7 +42,7 @@ func (d *Doors) routes() map[string]http.HandlerFunc {
 		"GET /v1/feeds/{name}/json":                     d.told(d.serveJSONFeed),
 		"GET /v1/feeds/{name}/stream":                   d.told(d.serveStream),
 		"GET /v1/why/{event}":                           d.told(d.serveWhy),
-		"GET /openapi.json":                             d.told(d.serveOpenAPI),
+		"GET /openapi.json":                             OpenAPI,
 		"GET /.well-known/did.json":                     d.told(d.serveDID),
 		"GET /xrpc/app.bsky.feed.describeFeedGenerator": d.xrpc(d.describeFeedGenerator),
 		"GET /xrpc/app.bsky.feed.getFeedSkeleton":       d.xrpc(d.getFeedSkeleton),
