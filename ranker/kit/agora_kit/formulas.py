@@ -121,9 +121,9 @@ def quiet(g):
 
 
 def discover(g):
-    """Out of the network, near it: whom those near you trust and act on, and what is new to you."""
+    """What people like you and people you follow act on, written by keys you do not follow, and what is new to you."""
     known = 2.0 * g.feature("pair.follows") + g.feature("proof.acted") + g.log1p(g.feature("duplicate.notes"))
-    near = 2.0 * g.feature("pair.trust") + g.feature("pair.recency") + tens(g, g.op("Max", friends(g), 0.0))
+    near = 0.5 * g.feature("pair.recency") + 0.5 * tens(g, g.op("Max", friends(g), 0.0)) + 2.0 * g.log1p(g.feature("stage.colike") * 10.0)
     return near + heat(g, g.op("Max", support(g), 0.0), 12.5) + g.knob("novelty") * g.feature("stage.novelty") - known
 
 

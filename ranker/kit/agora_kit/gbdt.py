@@ -1,7 +1,9 @@
 """foryou-gbdt: boosted trees for the chance of each answer.
 
-Five ensembles by LightGBM (like, reply, repost, zap, negative) become one
-TreeEnsembleRegressor with five targets; the score is the sum of the chances,
+A trunk learns by LightGBM whether a note is answered with anything good at all;
+like, reply, repost and zap each go on from there with a few small trees of
+their own, and a rejection has its own from the start. All of them are one
+TreeEnsembleRegressor with six targets; the score is the sum of the chances,
 each times its published worth.
 """
 
@@ -12,34 +14,56 @@ from .graph import Graph
 from .rows import WORTH, Rows
 
 KEPT = 48  # columns; the rest add less than they cost to fill
-TREES = {"like": 70, "reply": 40, "repost": 40, "zap": 30, "negative": 40}
+TRUNK = {"trees": 70, "num_leaves": 16, "learning_rate": 0.12}
+HEADS = {"num_leaves": 6, "learning_rate": 0.1}
+TREES = {"like": 8, "reply": 8, "repost": 8, "zap": 6, "negative": 10}
 SETTINGS = {
-    "objective": "binary", "num_leaves": 12, "learning_rate": 0.12, "min_data_in_leaf": 200, "max_bin": 127,
-    "lambda_l2": 5.0, "deterministic": True, "force_row_wise": True, "num_threads": 1, "seed": 1, "verbose": -1,
+    "objective": "binary", "min_data_in_leaf": 200, "max_bin": 127, "lambda_l2": 5.0,
+    "deterministic": True, "force_row_wise": True, "num_threads": 1, "seed": 1, "verbose": -1,
 }
-# what the trained weights may not lean on: the crowd's clock and sizes are its own
-LEFT = {"author.age_days", "text.script", "viewer.script_share"}
+# what the trained weights may not lean on: the crowd's clock and sizes are its own, and
+# foryou-gbdt's listing has no stage that fills the novelty
+LEFT = {"author.age_days", "text.script", "viewer.script_share", "stage.novelty"}
 
 
-def fit(rows, columns, rounds):
-    names = [rows.columns[c] for c in columns]
-    x = rows.x[:, columns]
-    out = []
-    for target, answer in enumerate(WORTH):
-        data = lightgbm.Dataset(x, rows.y[:, target], weight=rows.weight, feature_name=[n.replace(".", "_") for n in names], free_raw_data=False)
-        out.append(lightgbm.train(SETTINGS, data, num_boost_round=rounds(answer)))
-    return out
+def fit(rows, x, y, trees, start=None, **settings):
+    data = lightgbm.Dataset(x, y, weight=rows.weight, init_score=start)
+    return lightgbm.train(SETTINGS | settings, data, num_boost_round=trees)
 
 
 def choose(rows):
     """The columns that gain most, in the catalogue's order."""
     usable = [i for i, name in enumerate(rows.columns) if name not in LEFT]
+    x = rows.x[:, usable]
     gain = np.zeros(len(usable))
-    for model in fit(rows, usable, lambda _: 20):
-        gains = model.feature_importance("gain")
+    for target in range(len(WORTH)):
+        gains = fit(rows, x, rows.y[:, target], 20, num_leaves=12, learning_rate=0.12).feature_importance("gain")
         gain += gains / max(gains.sum(), 1e-9)
     best = np.argsort(-gain, kind="stable")[:KEPT]
     return sorted(usable[i] for i in best)
+
+
+def shift(rows, raw, y):
+    """What to add to log odds so that their mean chance is that of an answer."""
+    by = 0.0
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-raw - by))
+        by -= float(((p - y) * rows.weight).sum() / (p * (1 - p) * rows.weight).sum())
+    return by
+
+
+def train(rows, columns):
+    """The trunk and, by answer, its trees and what is added to the trunk; None: it does not go on from there."""
+    x = rows.x[:, columns]
+    good = [i for i, w in enumerate(WORTH.values()) if w > 0]
+    trunk = fit(rows, x, rows.y[:, good].max(axis=1), TRUNK["trees"], **{k: v for k, v in TRUNK.items() if k != "trees"})
+    raw = trunk.predict(x, raw_score=True)
+    heads = []
+    for i, answer in enumerate(WORTH):
+        by = shift(rows, raw, rows.y[:, i]) if i in good else None
+        start = None if by is None else raw + by
+        heads.append((fit(rows, x, rows.y[:, i], TREES[answer], start, **HEADS), by))
+    return trunk, heads
 
 
 def below(threshold):
@@ -79,9 +103,9 @@ class Ensemble:
         return at
 
 
-def write(rows, columns, models, path):
+def write(rows, columns, trunk, heads, path):
     ensemble = Ensemble()
-    for target, model in enumerate(models):
+    for target, model in enumerate([trunk] + [head for head, _ in heads]):
         for tree in model.dump_model()["tree_info"]:
             ensemble.add(target, tree["tree_structure"])
     g = Graph()
@@ -89,8 +113,10 @@ def write(rows, columns, models, path):
     parts = [g.op("Unsqueeze", g.feature(rows.columns[c]), axis) for c in columns]
     x = g.op("Concat", *parts, axis=1)
     attributes = {"nodes_" + k: v for k, v in ensemble.node.items()} | {"target_" + k: v for k, v in ensemble.leaf.items()}
-    raw = g.op("TreeEnsembleRegressor", x, domain="ai.onnx.ml", n_targets=len(models), post_transform="NONE", aggregate_function="SUM", **attributes)
-    chance = g.op("Sigmoid", raw)
+    raw = g.op("TreeEnsembleRegressor", x, domain="ai.onnx.ml", n_targets=1 + len(heads), post_transform="NONE", aggregate_function="SUM", **attributes)
+    own = np.eye(len(heads), dtype=np.float32)
+    mix = np.vstack([[0.0 if by is None else 1.0 for _, by in heads], own])
+    chance = g.op("Sigmoid", g.op("MatMul", raw, mix) + np.array([by or 0.0 for _, by in heads]))
     worth = np.array([[w] for w in WORTH.values()], np.float32)
     g.save(g.op("Squeeze", g.op("MatMul", chance, worth), axis), path, doc="chance of each answer times its worth: " + repr(WORTH))
 
@@ -98,8 +124,5 @@ def write(rows, columns, models, path):
 def build(folder, out):
     rows = Rows(folder)
     columns = choose(rows)
-    models = fit(rows, columns, lambda answer: TREES[answer])
-    write(rows, columns, models, out / "foryou-gbdt.onnx")
-    return [rows.columns[c] for c in columns], models
-
-
+    trunk, heads = train(rows, columns)
+    write(rows, columns, trunk, heads, out / "foryou-gbdt.onnx")

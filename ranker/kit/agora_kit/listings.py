@@ -28,8 +28,8 @@ LISTINGS = [
     ("quiet", "Quiet voices", "People you follow who post seldom.", ["from-follows", "author-cap most=2"],
      [knob("hours", 1, 168, 24, "hours", "of age that weigh like a doubling of the rate of posting")], "latest", True),
     ("discover", "Discover", "People you do not follow yet, near your taste, with variety and a place for somebody new.",
-     ["from-trusted", "from-colikers", "from-global", "from-recent", "from-new-authors", "out-of-network", "novelty", "new-author-slot at=15", "dpp theta=0.65 first=150"],
-     [knob("novelty", 0, 4, 0.2, "points", "weight of what is unlike what you liked last")], "hot", True),
+     ["from-trusted", "from-colikers", "from-global", "from-recent", "from-new-authors", "out-of-network", "colike half_life=72 popularity=0.5", "novelty", "new-author-slot at=15", "dpp theta=0.65 first=150"],
+     [knob("novelty", 0, 4, 0.1, "points", "weight of what is unlike what you liked last")], "hot", True),
 ]
 
 
