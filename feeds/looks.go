@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	fewActs   = 24      // a note with fewer is looked at anew each time
-	mostLooks = 400_000 // kept for all viewers together, 100 bytes each
+	fewActs   = 48      // a note with fewer is looked at anew each time
+	mostLooks = 300_000 // kept for all viewers together, 130 bytes each at most
 )
 
 // look is what a viewer saw of a note that many acted on.

@@ -25,7 +25,7 @@ func TestLooksThatAreKeptAreThoseOfNow(t *testing.T) {
 	for i := range 12 {
 		notes = append(notes, w.note(people[i], time.Hour))
 	}
-	for range 600 {
+	for range 900 {
 		likes = append(likes, w.like(people[w.r.IntN(60)], notes[w.r.IntN(len(notes))]))
 	}
 	w.settle()
