@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"agora/ranker"
@@ -68,6 +70,22 @@ func TestEveryKnobIsReadByItsModelAndItsDefaultIsAllowed(t *testing.T) {
 			}
 			if k.Min >= k.Max || k.Default < k.Min || k.Default > k.Max {
 				t.Errorf("%s: knob %s: default %v in %v … %v", r.Slug, k.Name, k.Default, k.Min, k.Max)
+			}
+		}
+	}
+}
+
+func TestAModelReadsNoStageThatItsListingLeavesOff(t *testing.T) {
+	source := NewSource()
+	for _, r := range Rankers() {
+		model, err := source.Model(t.Context(), r.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, stage := range []string{"colike", "novelty", "bridge"} {
+			on := slices.ContainsFunc(r.Stages, func(s string) bool { return s == stage || strings.HasPrefix(s, stage+" ") })
+			if bytes.Contains(model, []byte("stage."+stage)) && !on {
+				t.Errorf("%s reads stage.%s, which is 0 without the stage %s", r.Slug, stage, stage)
 			}
 		}
 	}
