@@ -104,6 +104,14 @@ func howMany(n int64, what string) string {
 	return grouped(n) + " " + what
 }
 
+// persons writes 1 person, 1,234 people.
+func persons(n int) string {
+	if n == 1 {
+		return "1 person"
+	}
+	return grouped(int64(n)) + " people"
+}
+
 // joinInts writes 1, 9, 11.
 func joinInts(list []int) string {
 	words := make([]string, len(list))

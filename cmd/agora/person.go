@@ -289,6 +289,9 @@ func findAmong(ctx context.Context, cmd *cli.Command, id *semaphore.Identity) (c
 	}
 	c.group = cmd.String("group")
 	if c.way, c.people, err = findWay(name, file, id.Commitment(), nil); err != nil {
+		if errors.Is(err, semaphore.ErrNotMember) {
+			return c, fmt.Errorf("this identity is not among the members in %s: join the group first (agora person join), then prove with the members file that is made after", name)
+		}
 		return c, fmt.Errorf("%s: %w", name, err)
 	}
 	return c, nil
@@ -296,7 +299,7 @@ func findAmong(ctx context.Context, cmd *cli.Command, id *semaphore.Identity) (c
 
 // tellCrowd says how many one hides among.
 func tellCrowd(w io.Writer, people int) {
-	fmt.Fprintf(w, "you hide among %d people. %s\n", people, personhood.Privacy)
+	fmt.Fprintf(w, "you hide among %s. %s\n", persons(people), personhood.Privacy)
 	if people < personhood.SmallCrowd {
 		fmt.Fprintf(w, "warning: fewer than %d; who acted may be guessed\n", personhood.SmallCrowd)
 	}

@@ -58,7 +58,7 @@ func pollCreateCommand() *cli.Command {
 			&cli.StringFlag{Name: "method", Usage: "single, multiple, ranked or quadratic", Value: "single"},
 			&cli.StringFlag{Name: "group", Usage: "`NAME` of a group that the relay keeps, or an address 32191:key:name"},
 			&cli.StringFlag{Name: "root", Usage: "`HEX` root of the group; default the current one at the relay"},
-			&cli.DurationFlag{Name: "ends", Usage: "`TIME` from now until the end, 24h for instance; default never"},
+			&cli.StringFlag{Name: "ends", Usage: "`TIME` from now until the end, 24h or 2d for instance; default never"},
 			&cli.BoolFlag{Name: "hidden", Usage: "ask the relay not to show a tally before the poll is closed; ballots stay public"},
 			&cli.StringFlag{Name: "secret", Usage: "sign with this `NSEC` instead of a fresh key"},
 			&cli.BoolFlag{Name: "print", Usage: "print the signed event and publish nothing"},
@@ -81,7 +81,7 @@ func pollVoteCommand() *cli.Command {
 			relayFlag(true),
 			&cli.StringSliceFlag{Name: "choice", Usage: "`OPTION`, or OPTION=CREDITS; once for each", Required: true},
 			&cli.StringFlag{Name: "members", Usage: "`FILE` or URL of all members; default where the group says it is"},
-			&cli.DurationFlag{Name: "delay", Usage: "wait a random `TIME` up to this before publishing", Value: 30 * time.Second},
+			&cli.StringFlag{Name: "delay", Usage: "wait a random `TIME` up to this before publishing", Value: "30s"},
 			&cli.BoolFlag{Name: "print", Usage: "print the ballot and publish nothing"},
 		),
 		Action: runPollVote,
@@ -119,7 +119,14 @@ func runPollCreate(ctx context.Context, cmd *cli.Command) error {
 	if len(cmd.StringSlice("option")) < 2 {
 		return usagef("a poll needs a choice: give --option at least twice")
 	}
-	ev := draftPoll(cmd)
+	if strings.TrimSpace(cmd.String("question")) == "" {
+		return usagef("a poll needs a question: give --question some words")
+	}
+	ends, err := lengthFlag(cmd, "ends")
+	if err != nil {
+		return err
+	}
+	ev := draftPoll(cmd, ends)
 	root := cmd.String("root")
 	if relay != "" {
 		ev.Tags = append(ev.Tags, nostr.Tag{"relay", relay})
@@ -151,8 +158,23 @@ func runPollCreate(ctx context.Context, cmd *cli.Command) error {
 	return err
 }
 
-// draftPoll is the poll as the flags describe it, without host and group.
-func draftPoll(cmd *cli.Command) nostr.Event {
+// lengthFlag is the length of time that a flag gives, written as in the
+// settings; 0 when it is not given.
+func lengthFlag(cmd *cli.Command, name string) (time.Duration, error) {
+	var d Duration
+	word := cmd.String(name)
+	if word == "" {
+		return 0, nil
+	}
+	if err := d.UnmarshalText([]byte(word)); err != nil {
+		return 0, usagef("--%s: %w", name, err)
+	}
+	return d.Duration, nil
+}
+
+// draftPoll is the poll as the flags describe it, without host and group. It
+// ends after that long; 0: never.
+func draftPoll(cmd *cli.Command, ends time.Duration) nostr.Event {
 	ev := nostr.Event{Kind: poll.KindPoll, CreatedAt: nostr.Now(), Content: cmd.String("question")}
 	for _, o := range cmd.StringSlice("option") {
 		id, label, named := strings.Cut(o, "=")
@@ -166,8 +188,8 @@ func draftPoll(cmd *cli.Command) nostr.Event {
 		polltype = "singlechoice"
 	}
 	ev.Tags = append(ev.Tags, nostr.Tag{"polltype", polltype}, nostr.Tag{"method", method})
-	if d := cmd.Duration("ends"); d != 0 {
-		ev.Tags = append(ev.Tags, nostr.Tag{"endsAt", strconv.FormatInt(time.Now().Add(d).Unix(), 10)})
+	if ends != 0 {
+		ev.Tags = append(ev.Tags, nostr.Tag{"endsAt", strconv.FormatInt(time.Now().Add(ends).Unix(), 10)})
 	}
 	if cmd.Bool("hidden") {
 		ev.Tags = append(ev.Tags, nostr.Tag{"tally", "hidden"})
@@ -241,6 +263,10 @@ func runPollVote(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	most, err := lengthFlag(cmd, "delay")
+	if err != nil {
+		return err
+	}
 	me, err := openIdentity(cmd)
 	if err != nil {
 		return err
@@ -249,24 +275,21 @@ func runPollVote(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	tellCrowd(cmd.Root().ErrWriter, members.People())
-	ev := nostr.Event{Kind: poll.KindBallot, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"e", id}}}
-	for _, c := range cmd.StringSlice("choice") {
-		tag := nostr.Tag{"response", c}
-		if option, credits, ok := strings.Cut(c, "="); ok && of.Method == poll.Quadratic {
-			tag = nostr.Tag{"response", option, credits}
-		}
-		ev.Tags = append(ev.Tags, tag)
-	}
-	if _, err := of.Ballot(&ev); err != nil {
+	ev, err := draftBallot(of, cmd.StringSlice("choice"))
+	if err != nil {
 		return usage(err)
 	}
+	if _, in := members.Find(me.Commitment()); !in {
+		return fmt.Errorf("this identity is not among the %s of this poll, which counts who was in %s when it was made: "+
+			"join that group first (agora person join), and vote in polls that are made after the group's next root", persons(members.People()), of.Group)
+	}
+	tellCrowd(cmd.Root().ErrWriter, members.People())
 	prover, err := newProver(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = prover.Close(ctx) }()
-	wait, err := randomDelay(cmd.Duration("delay"))
+	wait, err := randomDelay(most)
 	if err != nil {
 		return err
 	}
@@ -282,6 +305,23 @@ func runPollVote(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	return castLater(ctx, cmd, ballot, wait)
+}
+
+// draftBallot is a ballot with these choices, unsigned.
+func draftBallot(of heldPoll, choices []string) (nostr.Event, error) {
+	ev := nostr.Event{Kind: poll.KindBallot, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"e", of.ID}}}
+	if of.Method == poll.Single && len(choices) > 1 {
+		return ev, fmt.Errorf("this poll takes a single choice, and %d were given: give --choice once", len(choices))
+	}
+	for _, c := range choices {
+		tag := nostr.Tag{"response", c}
+		if option, credits, ok := strings.Cut(c, "="); ok && of.Method == poll.Quadratic {
+			tag = nostr.Tag{"response", option, credits}
+		}
+		ev.Tags = append(ev.Tags, tag)
+	}
+	_, err := of.Ballot(&ev)
+	return ev, err
 }
 
 // electorate is a poll of people with the members of its root.
@@ -345,6 +385,7 @@ func castLater(ctx context.Context, cmd *cli.Command, ballot *nostr.Event, wait 
 	if err := sendEvent(ctx, cmd.String("relay"), ballot); err != nil {
 		return err
 	}
+	fmt.Fprintln(cmd.Root().ErrWriter, "if you have voted in this poll before, this ballot replaces the earlier one")
 	_, err := fmt.Fprintf(cmd.Root().Writer, "ballot %s\n", ballot.ID)
 	return err
 }
@@ -373,6 +414,6 @@ func runPollTally(ctx context.Context, cmd *cli.Command) error {
 	fmt.Fprintf(out, "poll         %s (%s, %s)\n", a.Poll, a.Method, a.State)
 	tellResult(out, "people", a.People)
 	tellResult(out, "keys", a.Keys)
-	_, err = fmt.Fprintf(out, "certificate  %s over %d ballots, signed by %s\n", a.X, a.Count, a.Certificate.PubKey)
+	_, err = fmt.Fprintf(out, "certificate  %s over %s, signed by %s\n", a.X, howMany(int64(a.Count), "ballot"), a.Certificate.PubKey)
 	return err
 }

@@ -29,7 +29,8 @@ func pollRecountCommand() *cli.Command {
 			"file, checks every id, signature and proof, and prints the hash of the ids that it counted: the\n" +
 			"relay's certificate has the same. With the host's close event it counts exactly the ballots that\n" +
 			"the host has signed; without, it says so. It ends with 3 when something contradicts the host, and\n" +
-			"lists the ids.\n\n" +
+			"lists the ids. A relay holds one ballot of each person, the newest: older ones are found only in\n" +
+			"what was gathered elsewhere.\n\n" +
 			"Examples:\n  agora poll recount ballots.jsonl --members members.bin\n" +
 			"  agora poll recount ws://127.0.0.1:7447 --poll POLL\n" +
 			"  agora poll recount ballots.jsonl --against ws://127.0.0.1:7447",
@@ -111,7 +112,7 @@ func recountFrom(ctx context.Context, cmd *cli.Command, from, id string) (*perso
 		var broken int
 		src.Events, broken, err = readEvents(from)
 		if err == nil && broken > 0 {
-			fmt.Fprintf(cmd.Root().ErrWriter, "%d lines of %s are no events\n", broken, from)
+			fmt.Fprintf(cmd.Root().ErrWriter, "%s of %s could not be read as an event\n", howMany(int64(broken), "line"), from)
 		}
 	}
 	if err != nil {
@@ -152,16 +153,17 @@ func tellRecountJSON(w io.Writer, r *personhood.Recount) error {
 func tellRecount(w io.Writer, r *personhood.Recount) error {
 	fmt.Fprintf(w, "poll         %s (%s)\n", r.Poll.ID, r.Poll.Method)
 	if r.Poll.Group != "" {
-		fmt.Fprintf(w, "group        %s, %d people; its root grows out of the members file\n", r.Poll.Group, r.People)
+		fmt.Fprintf(w, "group        %s, %s; its root grows out of the members file\n", r.Poll.Group, persons(r.People))
 		tellResult(w, "people", r.Tally.People)
 	}
 	tellResult(w, "keys", r.Tally.Keys)
-	fmt.Fprintf(w, "replaced     %d\nnot valid    %d\n", len(r.Passed), len(r.Invalid))
+	fmt.Fprintf(w, "replaced     %d found beside the newer one; a relay drops them when that comes\n", len(r.Passed))
+	fmt.Fprintf(w, "not valid    %d\n", len(r.Invalid))
 	for _, p := range r.Invalid {
 		fmt.Fprintf(w, "  not valid  %s %s\n", p.ID, p.Why)
 	}
 	tellHost(w, r)
-	_, err := fmt.Fprintf(w, "certificate  %s over %d ballots\n", hexSum(r.Sum), r.Count)
+	_, err := fmt.Fprintf(w, "certificate  %s over %s\n", hexSum(r.Sum), howMany(int64(r.Count), "ballot"))
 	return err
 }
 
@@ -175,7 +177,7 @@ func tellHost(w io.Writer, r *personhood.Recount) {
 	case r.Agrees():
 		fmt.Fprintf(w, "certified    yes: closed by %s at %s\n", r.Close.By, r.Close.At.Time().UTC().Format(time.RFC3339))
 	default:
-		fmt.Fprintf(w, "certified    MISMATCH: %s has signed %d ballots, hash %s\n", r.Close.By, len(r.Close.IDs), hexSum(poll.Sum(r.Close.IDs)))
+		fmt.Fprintf(w, "certified    MISMATCH: %s has signed %s, hash %s\n", r.Close.By, howMany(int64(len(r.Close.IDs)), "ballot"), hexSum(poll.Sum(r.Close.IDs)))
 	}
 	for _, id := range r.Extra {
 		fmt.Fprintf(w, "  extra      %s is not in the close event\n", id)
@@ -184,7 +186,7 @@ func tellHost(w io.Writer, r *personhood.Recount) {
 		fmt.Fprintf(w, "  missing    %s is in the close event\n", id)
 	}
 	if r.Differs != nil {
-		fmt.Fprintf(w, "  the host's certificate says %s over %d ballots\n", hexSum(r.Differs.Sum), r.Differs.Count)
+		fmt.Fprintf(w, "  the host's certificate says %s over %s\n", hexSum(r.Differs.Sum), howMany(int64(r.Differs.Count), "ballot"))
 	}
 }
 
@@ -194,7 +196,7 @@ func tellResult(w io.Writer, who string, r poll.Result) {
 		fmt.Fprintf(w, "%-12s no ballots\n", who)
 		return
 	}
-	fmt.Fprintf(w, "%-12s %d ballots, leading: %s\n", who, r.Ballots, strings.Join(r.Leading, " "))
+	fmt.Fprintf(w, "%-12s %s, leading: %s\n", who, howMany(int64(r.Ballots), "ballot"), strings.Join(r.Leading, " "))
 	for _, o := range r.Options {
 		fmt.Fprintf(w, "  %6d %s", o.Ballots, o.ID)
 		if o.Label != o.ID {
@@ -224,7 +226,7 @@ func compareWith(ctx context.Context, cmd *cli.Command, r *personhood.Recount, o
 		return fmt.Errorf("%s: %w", other, err)
 	}
 	out := cmd.Root().Writer
-	fmt.Fprintf(out, "against      %s over %d ballots\n", hexSum(o.Sum), o.Count)
+	fmt.Fprintf(out, "against      %s over %s\n", hexSum(o.Sum), howMany(int64(o.Count), "ballot"))
 	if o.Sum == r.Sum && o.Poll.ID == r.Poll.ID {
 		return nil
 	}
