@@ -149,7 +149,7 @@ func (r groupRule) openRoots(with sourceParts, version int) (enrol.Roots, error)
 		if !regexp.MustCompile(`^0x[0-9a-fA-F]{40}$`).MatchString(contract) || !strings.HasPrefix(url, "http") {
 			return nil, errors.New("roots=rpc: goes on with a node's URL, # and the contract's address of 40 hex digits")
 		}
-		return enrol.RPC{Client: with.client, URL: url, Contract: contract, Version: version}, nil
+		return enrol.Remember(enrol.RPC{Client: with.client, URL: url, Contract: contract, Version: version}), nil
 	case "api":
 		if !strings.HasPrefix(rest, "http") {
 			return nil, errors.New("roots=api: goes on with the URL that verifies proofs")

@@ -43,7 +43,8 @@ type Doer interface {
 	Do(req *http.Request) (*http.Response, error)
 }
 
-// RPC asks a contract by Ethereum's JSON-RPC, one eth_call a question.
+// RPC asks a contract by Ethereum's JSON-RPC, one eth_call a question; Remember
+// makes fewer of them.
 type RPC struct {
 	Client   Doer
 	URL      string
