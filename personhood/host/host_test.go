@@ -436,6 +436,25 @@ func TestMembershipEndsWithItsEvidence(t *testing.T) {
 	}
 }
 
+func TestAClockThatStaysAheadEmptiesNoGroupAtOnce(t *testing.T) {
+	p := newPlace(t)
+	for i := range leastLeaving + 5 {
+		if _, err := p.join(i, fmt.Sprintf("u%d host k%d %d", i, i, time.Now().Add(-time.Second).Unix())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, left := range []int{5, 0} {
+		p.g.look(time.Now())
+		for leaf := range p.g.overdue {
+			p.g.overdue[leaf] = time.Now().Add(-p.g.lookEvery())
+		}
+		p.publish()
+		if s := p.g.State(); s.People != left {
+			t.Errorf("%d people are left, want %d", s.People, left)
+		}
+	}
+}
+
 func TestRootsComeInBatchesAndAClockThatJumpsBackHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t)

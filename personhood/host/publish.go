@@ -144,17 +144,29 @@ func (g *Group) look(now time.Time) {
 	g.overdueLocked(now)
 }
 
+// leastLeaving is how many may go in one round however small the group is.
+const leastLeaving = 20
+
 // expire writes down who goes because their evidence has run out: those found
-// so twice, a while apart.
+// so twice, a while apart. No more than a tenth of the group goes in one round:
+// nobody comes back, and a clock that stays ahead would empty the group before
+// its operator has read a warning.
 func (g *Group) expire(ctx context.Context, now time.Time) error {
 	g.overdueLocked(now)
+	most, gone := max(leastLeaving, len(g.ledger.members)/10), 0
 	for _, leaf := range slices.Sorted(maps.Keys(g.overdue)) {
 		if time.Since(g.overdue[leaf]) < g.lookEvery() {
 			continue
 		}
+		if gone == most {
+			g.cfg.Logger.Warn("the evidence of many members has run out at once; the others stay until the next root: is the clock right?",
+				"group", g.address.D, "removed", gone, "clock", now.UTC().Format(time.RFC3339))
+			return nil
+		}
 		if err := g.ledger.remove(ctx, leaf, "expired"); err != nil {
 			return err
 		}
+		gone++
 		delete(g.overdue, leaf)
 	}
 	return nil
