@@ -124,6 +124,25 @@ func servedFrom(path string) string {
 
 func (d *dataDir) release() error { return d.lock.Close() }
 
+// keepWritersOut makes sure that nobody writes a directory which we may read
+// and not write, so that it can be read without LMDB's lock file. It takes a
+// share of the lock that a writer needs, until this program ends. Where there
+// is no lock file nobody has written since it was copied; whoever may make one
+// must not begin to serve while we read.
+func keepWritersOut(path string) error {
+	fd, err := syscall.Open(filepath.Join(path, lockFile), syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syscall.Flock(fd, syscall.LOCK_SH|syscall.LOCK_NB)
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be written by this user, and may be in use by another: run this as the user who serves it, or on a backup (%w)", path, err)
+	}
+	return nil
+}
+
 // existingData refuses a directory that holds no store, so that a mistyped
 // --data is an error and not an empty answer.
 func existingData(path string) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -80,9 +81,27 @@ func runExport(ctx context.Context, cmd *cli.Command) error {
 // openReading opens the store beside whatever process writes it.
 func openReading(cfg Config) (*store.Store, error) {
 	if err := existingData(cfg.Data); err != nil {
+		return nil, mayRead(cfg.Data, err)
+	}
+	opt := store.Config{MapSize: int64(cfg.MapSize), ReadOnly: true}
+	held, err := store.Open(filepath.Join(cfg.Data, storeDir), opt)
+	if !errors.Is(err, fs.ErrPermission) {
+		return held, err
+	}
+	if err := keepWritersOut(cfg.Data); err != nil {
 		return nil, err
 	}
-	return store.Open(filepath.Join(cfg.Data, storeDir), store.Config{MapSize: int64(cfg.MapSize), ReadOnly: true})
+	opt.NoLock = true
+	held, err = store.Open(filepath.Join(cfg.Data, storeDir), opt)
+	return held, mayRead(cfg.Data, err)
+}
+
+// mayRead says what to do where even reading is not permitted.
+func mayRead(dir string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%s may not be read: run this as the user who serves it, or on a copy of your own: %w", dir, err)
+	}
+	return err
 }
 
 // parseFilters reads one filter, a list of filters, or nothing: everything.

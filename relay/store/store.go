@@ -23,6 +23,7 @@ import (
 type Config struct {
 	MapSize   int64          // bytes of address space, the bound on the file; default 1 TiB
 	ReadOnly  bool           // another process may be writing
+	NoLock    bool           // with ReadOnly: make no lock file. Only where nobody writes: a writer would not know of us, and give pages that we read to others
 	NoSync    bool           // commits are not synced: benchmarks only, a crash loses events
 	BatchSize int            // entries per commit; default 256
 	BatchWait time.Duration  // from the start of one shared commit to that of the next, at least; default 3 ms
@@ -146,6 +147,9 @@ func (s *Store) openEnv() error {
 	}
 	if err != nil {
 		_ = env.Close() // the first error tells more
+		if op, ok := errors.AsType[*lmdb.OpError](err); ok {
+			return fmt.Errorf("%s: %w", op.Op, op.Errno) // so that errors.Is sees what the system said
+		}
 		return err
 	}
 	s.env = env
@@ -156,6 +160,9 @@ func (s *Store) flags() uint {
 	flags := uint(0)
 	if s.cfg.ReadOnly {
 		flags |= lmdb.Readonly
+		if s.cfg.NoLock {
+			flags |= lmdb.NoLock
+		}
 	}
 	if s.cfg.NoSync {
 		flags |= lmdb.NoSync
