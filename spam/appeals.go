@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -179,8 +180,10 @@ func (d *Desk) Hear(ev *nostr.Event, author string) {
 	if _, known := d.about[ev.ID]; !ok || known {
 		return
 	}
-	d.about[ev.ID] = note
-	d.change(note, func(all []answer) []answer { return append(all, answer{ev.ID, author, granted, ev.CreatedAt}) })
+	id := strings.Clone(ev.ID)
+	note, author = strings.Clone(note), strings.Clone(author)
+	d.about[id] = note
+	d.change(note, func(all []answer) []answer { return append(all, answer{id, author, granted, ev.CreatedAt}) })
 	for id, p := range d.waiting {
 		if p.note == note {
 			d.drop(id)
@@ -243,8 +246,9 @@ func (d *Desk) await(ev *nostr.Event, kin kindred, at time.Time) {
 }
 
 func (d *Desk) place(ev *nostr.Event, note string, kin kindred, at time.Time) {
-	d.waiting[ev.ID] = petition{note, ev.PubKey, kin, at}
-	d.byKey[ev.PubKey] = append(d.byKey[ev.PubKey], ev.ID)
+	id, by := strings.Clone(ev.ID), strings.Clone(ev.PubKey) // not the message they are cut from
+	d.waiting[id] = petition{strings.Clone(note), by, kin, at}
+	d.byKey[by] = append(d.byKey[by], id)
 	d.all[kin]++
 }
 

@@ -3,6 +3,7 @@ package spam
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -159,4 +160,39 @@ func TestNewestAnswerStandsUntilItIsTakenBack(t *testing.T) {
 	if r := rule(t, g, note(3, scamText+" Hurry")); !Quarantined(r.Labels) {
 		t.Error("another's note passes")
 	}
+}
+
+// An event's strings are cut from its message: who keeps one keeps all of it.
+func TestGateKeepsNoMessages(t *testing.T) {
+	g := gate(t, Config{Rules: Rules(Refuse), Desk: NewDesk()})
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	rule(t, g, note(0, scamText))
+	before, refused := heap(), 0
+	for i := range 200 {
+		ev := note(i, scamText)
+		message := strings.Repeat("x", 256<<10) + ev.ID + ev.PubKey
+		ev.ID, ev.PubKey = message[256<<10:256<<10+64], message[256<<10+64:]
+		refused += one(rule(t, g, ev).Refusal != nil)
+		message = strings.Repeat("x", 256<<10) + ev.ID + ev.PubKey
+		appeal := appealBy(message[256<<10+64:], message[256<<10:256<<10+64], i)
+		appeal.ID = (message + appeal.ID)[256<<10+128:]
+		if r := rule(t, g, appeal); r.Refusal != nil {
+			t.Fatal(r.Refusal)
+		}
+		if i%2 == 0 {
+			g.cfg.Desk.Hear(answerOn(message[256<<10:256<<10+64], "", LabelGranted, i, 1), message[256<<10+64:])
+		}
+	}
+	if refused < 190 {
+		t.Fatalf("%d of 200 were refused: this test shows nothing", refused)
+	}
+	if grew := heap() - before; grew > 16<<20 {
+		t.Errorf("200 refused notes of 256 KiB leave %d MiB", grew>>20)
+	}
+	runtime.KeepAlive(g)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -243,10 +244,12 @@ func (g *Gate) report(ev *nostr.Event) {
 	}
 }
 
+// remember keeps copies: an event's strings are cut from the whole message, which
+// would stay as long as they do.
 func (g *Gate) remember(ev *nostr.Event, v Verdict) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.refused[g.next] = turned{ev.ID, ev.PubKey, v}
+	g.refused[g.next] = turned{strings.Clone(ev.ID), strings.Clone(ev.PubKey), v}
 	g.next = (g.next + 1) % len(g.refused)
 }
 

@@ -131,12 +131,14 @@ func (w *Window) pass(p *passage) (c company) {
 func (w *Window) join(p *passage) *campaign {
 	m := w.mem
 	best, most := uint32(0), alike-1
+	tried := [2]uint32{} // notes compared last: alike ones share most of their bands
 	for k := range bands {
 		row := (uint32(k)*bandRows + p.sketch.band(k)%bandRows) * 2
 		for _, number := range m.Bands[row : row+2] {
-			if number == 0 {
+			if number == 0 || number == best || number == tried[0] || number == tried[1] {
 				continue
 			}
+			tried[0], tried[1] = tried[1], number
 			n := &m.Notes[number-1]
 			g := &m.Campaigns[n.Campaign]
 			if g.Round != n.Round || p.at-g.Last > horizon {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,8 +50,9 @@ type spamPart struct {
 	operator func(pubkey string) bool
 	graph    *graph.Graph // nil: none
 
-	labels  chan *nostr.Event // to be published; 256; when full: dropped and counted, the label beside the event stays
+	labels  chan string // ids of notes to publish a label about; 1024; when full: dropped and counted, the label beside the event stays
 	told    *prometheus.CounterVec
+	counted [spam.Refuse + 1][2]prometheus.Counter // of told, by action, done or dry
 	dropped prometheus.Counter
 }
 
@@ -58,10 +60,13 @@ type spamPart struct {
 // without, which the log says.
 func (s *server) openSpam(c *core) (*spamPart, error) {
 	p := &spamPart{
-		core: c, graph: s.parts.graph, labels: make(chan *nostr.Event, 256), window: spam.NewWindow(),
+		core: c, graph: s.parts.graph, labels: make(chan string, 1024), window: spam.NewWindow(),
 		told: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agora_spam_verdicts_total", Help: "Notes judged, by what the policy says; dry: nothing was done."}, []string{"action", "dry"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "agora_spam_labels_dropped_total", Help: "Labels that were not published because too many waited."}),
+	}
+	for a := range p.counted {
+		p.counted[a] = [2]prometheus.Counter{p.told.WithLabelValues(spam.Action(a).String(), "false"), p.told.WithLabelValues(spam.Action(a).String(), "true")}
 	}
 	if err := p.openPlugins(c.cfg, c.log); err != nil {
 		return nil, err
@@ -177,7 +182,11 @@ func (cfg Config) spamRules() ([]spam.Rule, error) {
 // outcome counts a judgement and, where the policy labels, has the label
 // published.
 func (p *spamPart) outcome(o spam.Outcome) {
-	p.told.WithLabelValues(o.Action.String(), fmt.Sprint(!o.Done)).Inc()
+	dry := 0
+	if !o.Done {
+		dry = 1
+	}
+	p.counted[o.Action][dry].Inc()
 	if !o.Done && o.Action > spam.Measure {
 		p.core.log.Info("spam dry run: would "+o.Action.String(), "event", o.Event.ID, "spam", o.Verdict.Spam, "reasons", reasonWords(&o.Verdict))
 	}
@@ -185,7 +194,7 @@ func (p *spamPart) outcome(o spam.Outcome) {
 		return
 	}
 	select {
-	case p.labels <- labelEvent(o.Event):
+	case p.labels <- strings.Clone(o.Event.ID): // not the message it is cut from
 	default:
 		p.dropped.Inc()
 	}
@@ -199,10 +208,23 @@ func reasonWords(v *spam.Verdict) string {
 	return strings.Join(words, ", ")
 }
 
-func labelEvent(of *nostr.Event) *nostr.Event {
-	return &nostr.Event{Kind: kindLabel, CreatedAt: nostr.Now(), Tags: nostr.Tags{
-		{"L", spam.Namespace}, {"l", spam.LabelSpam, spam.Namespace}, {"e", of.ID}, {"p", of.PubKey},
+// A label is about as many notes as came in this time: a campaign must not have
+// the relay write as much as it does.
+const (
+	labelWait  = 500 * time.Millisecond
+	mostLabels = 100
+)
+
+// labelEvent calls notes spam. Their authors it does not name: a p tag would call
+// the people spam.
+func labelEvent(notes []string) *nostr.Event {
+	ev := &nostr.Event{Kind: kindLabel, CreatedAt: nostr.Now(), Tags: nostr.Tags{
+		{"L", spam.Namespace}, {"l", spam.LabelSpam, spam.Namespace},
 	}}
+	for _, id := range notes {
+		ev.Tags = append(ev.Tags, nostr.Tag{"e", id})
+	}
+	return ev
 }
 
 // Run keeps the plugins running, publishes labels and saves the window.
@@ -220,21 +242,47 @@ func (p *spamPart) Run(ctx context.Context) error {
 	return errors.Join(g.Wait(), p.second.Close()) // who is still judged is judged by tier 0 alone
 }
 
+// publish sends out the labels, several notes in each.
 func (p *spamPart) publish(ctx context.Context) {
 	for {
+		notes := p.gather(ctx)
+		if len(notes) == 0 {
+			return
+		}
+		if notes = slices.DeleteFunc(notes, p.desk.Granted); len(notes) == 0 { // meanwhile
+			continue
+		}
+		if err := p.say(ctx, labelEvent(notes)); err != nil && ctx.Err() == nil {
+			p.core.log.Error("publish a spam label", "err", err)
+		}
+	}
+}
+
+// gather waits for a note, and a little for more. None means that ctx has ended.
+func (p *spamPart) gather(ctx context.Context) (notes []string) {
+	var late <-chan time.Time
+	for len(notes) < mostLabels {
 		select {
 		case <-ctx.Done():
-			return
-		case ev := <-p.labels:
-			if err := ev.Sign(p.core.self); err != nil {
-				p.core.log.Error("sign a spam label", "err", err)
-				continue
-			}
-			if _, err := p.core.relay.Publish(ctx, ev, nil, admit.Peer{Origin: admit.Own}); err != nil && ctx.Err() == nil {
-				p.core.log.Error("publish a spam label", "err", err)
+			return nil
+		case <-late:
+			return notes
+		case id := <-p.labels:
+			if notes = append(notes, id); late == nil {
+				late = time.After(labelWait)
 			}
 		}
 	}
+	return notes
+}
+
+// say publishes an event of the relay's own.
+func (p *spamPart) say(ctx context.Context, ev *nostr.Event) error {
+	if err := ev.Sign(p.core.self); err != nil {
+		return err
+	}
+	_, err := p.core.relay.Publish(ctx, ev, nil, admit.Peer{Origin: admit.Own})
+	return err
 }
 
 func (p *spamPart) save(ctx context.Context) error {
@@ -323,18 +371,13 @@ func (c *spamCrowd) Standing(author string) spam.Standing {
 		}
 	}
 	c.mu.Lock()
-	c.held[author] = s
+	c.held[strings.Clone(author)] = s // not the message it is cut from
 	c.mu.Unlock()
 	return s
 }
 
 func (c *spamCrowd) Follows(author, other string) bool {
-	for key := range c.graph.Follows(author) {
-		if key == other {
-			return true
-		}
-	}
-	return false
+	return c.graph.Direct(author, other)
 }
 
 // spamSignals tells feeds what spam found; it is its Signals.

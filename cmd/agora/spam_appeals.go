@@ -250,30 +250,43 @@ func (p *spamPart) deskChange(ctx context.Context, c *store.Change) error {
 	return nil
 }
 
-// retract deletes the labels by which this relay has called a note spam.
+// retract deletes the labels by which this relay has called a note spam. The
+// other notes of such a label get a new one.
 func (p *spamPart) retract(ctx context.Context, note string) error {
 	own, err := nostr.GetPublicKey(p.core.self)
 	if err != nil {
 		return err
 	}
 	gone := &nostr.Event{Kind: nostr.KindDeletion, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"k", fmt.Sprint(kindLabel)}}}
+	var rest []*nostr.Event
 	f := nostr.Filter{Authors: []string{own}, Kinds: []int{kindLabel}, Tags: nostr.TagMap{"e": []string{note}}}
 	for rec, err := range p.core.store.Query(ctx, f) {
 		if err != nil {
 			return err
 		}
-		if rec.HasTag('L', spam.Namespace) {
-			gone.Tags = append(gone.Tags, nostr.Tag{"e", string(rec.HexID())})
+		if !rec.HasTag('L', spam.Namespace) {
+			continue
+		}
+		gone.Tags = append(gone.Tags, nostr.Tag{"e", string(rec.HexID())})
+		var others []string
+		for name, value := range rec.Tags {
+			if id := string(value); string(name) == "e" && !p.desk.Granted(id) {
+				others = append(others, id)
+			}
+		}
+		if len(others) > 0 {
+			rest = append(rest, labelEvent(others))
 		}
 	}
 	if len(gone.Tags) == 1 {
 		return nil
 	}
-	if err := gone.Sign(p.core.self); err != nil {
-		return err
+	for _, ev := range append(rest, gone) {
+		if err := p.say(ctx, ev); err != nil {
+			return err
+		}
 	}
-	_, err = p.core.relay.Publish(ctx, gone, nil, admit.Peer{Origin: admit.Own})
-	return err
+	return nil
 }
 
 // appealsCommands are the operator's queue.

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -183,6 +184,18 @@ func (g *Graph) Muted(viewer, author string) bool {
 	defer g.mu.RUnlock()
 	v, a, ok := g.pair(viewer, author)
 	return ok && g.web.muted(v, a)
+}
+
+// Direct reports whether author follows other, however many they follow.
+func (g *Graph) Direct(author, other string) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	a, o, ok := g.pair(author, other)
+	if !ok {
+		return false
+	}
+	_, direct := slices.BinarySearch(g.web.nodes[o].followers, a)
+	return direct
 }
 
 // Hops is how many follows lead from viewer to author: 0 to oneself, 1 to whom

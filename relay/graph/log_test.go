@@ -174,6 +174,9 @@ func TestNewerListsReplaceAndOlderNever(t *testing.T) {
 	if h.graph.Hops(p[0].pubkey, p[1].pubkey) != -1 || h.graph.Hops(p[0].pubkey, p[3].pubkey) != 1 {
 		t.Error("the hops are those of the old list")
 	}
+	if h.graph.Direct(p[0].pubkey, p[1].pubkey) || !h.graph.Direct(p[0].pubkey, p[3].pubkey) || h.graph.Direct(p[3].pubkey, p[0].pubkey) || h.graph.Direct("x", p[3].pubkey) {
+		t.Error("who is followed is as the old list has it, or the wrong way round")
+	}
 }
 
 func TestDeletionTakesTheListAway(t *testing.T) {
