@@ -139,7 +139,7 @@ func (s *server) openGroups(c *core) (*groupsPart, error) {
 		}
 		p.groups = append(p.groups, g)
 	}
-	p.doors = &host.Doors{Groups: p.groups, Admin: p.admin, Who: p.who(s), Logger: c.log}
+	p.doors = &host.Doors{Groups: p.groups, Admin: p.admin, Who: p.who(s), Seat: seatFor(s), Logger: c.log}
 	if p.mirror, err = p.openMirror(); err != nil {
 		return nil, err
 	}
@@ -200,6 +200,13 @@ func (p *groupsPart) admin(r *http.Request, body []byte) error {
 		}
 	}
 	return errors.New("only the relay's admins may do this")
+}
+
+// seatFor lets 64 members files be sent at a time, four of them to one
+// address: who reads slowly holds a file of up to 32 MB.
+func seatFor(s *server) func(*http.Request) (func(), bool) {
+	places := newSeats(64, 4) // files being sent; when full: 503
+	return func(r *http.Request) (func(), bool) { return places.take(s.relay.ClientIP(r)) }
 }
 
 // who names the address a request came from.

@@ -280,6 +280,33 @@ func TestMembersFilesAreWholeAndForEver(t *testing.T) {
 	}
 }
 
+func TestOneAddressIsSentSomeMembersFilesAtATime(t *testing.T) {
+	h := newHosting(t, nil)
+	if code, text := h.join(semaphore.NewIdentity(), h.invitation()); code != 200 {
+		t.Fatal(code, text)
+	}
+	h.published(1)
+	at := h.group().State().URL
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.RemoteAddr = "127.0.0.1:1"
+	for range 4 {
+		leave, ok := h.s.parts.groups.doors.Seat(r)
+		if !ok {
+			t.Fatal("no place for the first four")
+		}
+		defer leave()
+	}
+	if resp, text := fetch(t, at); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("a fifth file: %s %s", resp.Status, text)
+	}
+	if resp, text := fetch(t, at+"/nodes"); resp.StatusCode != 503 {
+		t.Errorf("nodes beside four files: %s %s", resp.Status, text)
+	}
+}
+
 func TestWishesThatLetNobodyIn(t *testing.T) {
 	h := newHosting(t, nil)
 	anna := semaphore.NewIdentity()

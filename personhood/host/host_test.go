@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -433,6 +434,37 @@ func TestMembershipEndsWithItsEvidence(t *testing.T) {
 	p.publish()
 	if s := p.g.State(); s.People != 2 || !strings.Contains(p.log(), `"why":"expired"`) {
 		t.Errorf("%+v", s)
+	}
+}
+
+// pieces notes the largest write.
+type pieces struct {
+	*httptest.ResponseRecorder
+	most int
+}
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.most = max(p.most, len(b))
+	return p.ResponseRecorder.Write(b)
+}
+
+// files are members files by name.
+type files map[[32]byte][]byte
+
+func (f files) File(name [32]byte) ([]byte, bool) { file, ok := f[name]; return file, ok }
+
+func TestAFileIsWrittenInPiecesThatASlowReaderCanTake(t *testing.T) {
+	file := make([]byte, 3*filePiece+32)
+	for i := range file {
+		file[i] = byte(i / 32)
+	}
+	sum := sha256.Sum256(file)
+	left := 0
+	d := &Doors{Files: files{sum: file}, Seat: func(*http.Request) (func(), bool) { return func() { left++ }, true }}
+	w := &pieces{ResponseRecorder: httptest.NewRecorder()}
+	d.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, fmt.Sprintf("/v1/members/%x", sum), nil))
+	if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), file) || w.most > filePiece || left != 1 {
+		t.Errorf("%d, %d bytes, in pieces of %d; %d places were left", w.Code, w.Body.Len(), w.most, left)
 	}
 }
 

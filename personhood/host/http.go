@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"agora/httpapi"
@@ -72,6 +73,7 @@ type Doors struct {
 	Mirror func(ctx context.Context) []State        // other hosts' groups; may be nil
 	Admin  func(r *http.Request, body []byte) error // nil: whoever signed it may remove members
 	Who    func(r *http.Request) string             // who answers for a false proof
+	Seat   func(r *http.Request) (func(), bool)     // a place to be sent a file, and how to leave it; nil: there always is one
 	Logger *slog.Logger
 	places chan struct{}
 }
@@ -79,7 +81,10 @@ type Doors struct {
 // mostJoining is how many wishes are looked at together; beyond, 503.
 const mostJoining = 16
 
-const mostWish = 32 << 10 // bytes
+const (
+	mostWish  = 32 << 10 // bytes
+	filePiece = 64 << 10 // bytes of a file in one write
+)
 
 // Handler serves /v1/groups…, and members files at /v1/members/.
 func (d *Doors) Handler() http.Handler {
@@ -276,6 +281,15 @@ func (d *Doors) file(w http.ResponseWriter, r *http.Request, find func([32]byte)
 		httpapi.Fail(w, http.StatusBadRequest, "a members file is named by 64 lower-case hex digits")
 		return
 	}
+	if d.Seat != nil {
+		leave, ok := d.Seat(r)
+		if !ok {
+			w.Header().Set("Retry-After", "5")
+			httpapi.Fail(w, http.StatusServiceUnavailable, "too many members files are being sent at the moment, here or to your address; ask again in five seconds")
+			return
+		}
+		defer leave()
+	}
 	file, ok := find(name)
 	if !ok {
 		httpapi.Fail(w, http.StatusNotFound, "no such members file is kept here")
@@ -291,5 +305,9 @@ func (d *Doors) file(w http.ResponseWriter, r *http.Request, find func([32]byte)
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	_, _ = w.Write(file) // a client that has left needs no answer
+	for piece := range slices.Chunk(file, filePiece) { // each write has its deadline: a slow reader gets all of it
+		if _, err := w.Write(piece); err != nil {
+			return // a client that has left needs no answer
+		}
+	}
 }
