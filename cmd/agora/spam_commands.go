@@ -88,9 +88,12 @@ func runSpamScore(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	bad, err := scoreLines(ctx, judge, second, in, cmd.Root().Writer)
-	if bad > 0 {
-		fmt.Fprintf(cmd.Root().ErrWriter, "%d lines could not be judged: each has its error in its place\n", bad)
+	good, bad, err := scoreLines(ctx, judge, second, in, cmd.Root().Writer)
+	switch {
+	case err == nil && bad > 0 && good == 0:
+		err = errors.New("no line could be judged: want one event {…} on each line, as agora export writes them")
+	case bad > 0:
+		fmt.Fprintf(cmd.Root().ErrWriter, "%s could not be judged: each has its error in its place\n", howMany(int64(bad), "line"))
 	}
 	return errors.Join(err, done())
 }
@@ -112,7 +115,7 @@ func anySecond(ctx context.Context, cmd *cli.Command) (by spam.Second, done func
 
 // scoreLines answers each line in its order, one line for one: a line that
 // cannot be judged gets {"error":…} and holds up no other.
-func scoreLines(ctx context.Context, judge *spam.Classifier, second spam.Second, in io.Reader, to io.Writer) (bad int, err error) {
+func scoreLines(ctx context.Context, judge *spam.Classifier, second spam.Second, in io.Reader, to io.Writer) (good, bad int, err error) {
 	lines := bufio.NewReaderSize(in, 64<<10)
 	out := bufio.NewWriter(to)
 	encode := json.NewEncoder(out)
@@ -121,25 +124,27 @@ func scoreLines(ctx context.Context, judge *spam.Classifier, second spam.Second,
 	for n := 1; ; n++ {
 		line, err := boundedLine(lines)
 		if errors.Is(err, io.EOF) {
-			return bad, out.Flush()
+			return good, bad, out.Flush()
 		}
 		if err != nil && !errors.Is(err, errLongLine) {
-			return bad, errors.Join(out.Flush(), err)
+			return good, bad, errors.Join(out.Flush(), err)
 		}
 		var answer any
 		if err == nil {
 			answer, err = scoreLine(ctx, judge, second, window, line)
 		}
-		if err != nil {
+		if err == nil {
+			good++
+		} else {
 			bad++
 			answer = map[string]any{"line": n, "error": err.Error()}
 		}
 		if err := encode.Encode(answer); err != nil {
-			return bad, err
+			return good, bad, err
 		}
 		if lines.Buffered() == 0 { // who asks line by line waits for this one
 			if err := out.Flush(); err != nil {
-				return bad, err
+				return good, bad, err
 			}
 		}
 	}

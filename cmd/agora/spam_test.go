@@ -245,7 +245,7 @@ func TestScoreAnswersEachLine(t *testing.T) {
 	}
 	var out strings.Builder
 	in := `{"text":"` + hamText + `"}` + "\n" + `{"text":""}` + "\n" + ev.String() // the last line has no end
-	if bad, err := scoreLines(t.Context(), judge, nil, strings.NewReader(in), &out); err != nil || bad != 0 {
+	if _, bad, err := scoreLines(t.Context(), judge, nil, strings.NewReader(in), &out); err != nil || bad != 0 {
 		t.Fatal(bad, err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -267,7 +267,7 @@ func TestScoreAnswersABadLineInItsPlaceAndGoesOn(t *testing.T) {
 		in.WriteString(line + "\n" + good + "\n")
 	}
 	var out strings.Builder
-	if n, err := scoreLines(t.Context(), judge, nil, strings.NewReader(in.String()), &out); err != nil || n != len(bad) {
+	if _, n, err := scoreLines(t.Context(), judge, nil, strings.NewReader(in.String()), &out); err != nil || n != len(bad) {
 		t.Errorf("the end: %d bad, %v", n, err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
