@@ -58,6 +58,33 @@ for (const width of [360, 1440]) {
   }
 }
 
+test('feeds of one name say whose they are, and no row sticks out or is cut off', async t => {
+  const { page, context, complaints } = await open(browser, { viewport: { width: 360, height: 780 } })
+  t.after(() => context.close())
+  await page.route('**/v1/feeds', async route => {
+    const said = await (await route.fetch()).json()
+    const theirs = said.feeds.map((f, i) => ({ ...f, ref: `naddr1${i}`, author: 'ab'.repeat(32) }))
+    await route.fulfill({ json: { ...said, feeds: [...theirs, ...said.feeds] } })
+  })
+  await page.goto(`${relay.url}/?feed=latest`)
+  await page.waitForSelector('#notes [data-note]')
+  await rested(page)
+  const names = (await page.locator('nav[aria-label=Feeds] a').allTextContents()).map(n => n.trim())
+  assert.equal(new Set(names).size, names.length, `each name once: ${names}`)
+  assert.ok(names.length > 4 && names[0].endsWith('· this relay') && names[1].includes('· npub1'), `${names}`)
+  for (let width = 360; width <= 1440; width += 60) {
+    await page.setViewportSize({ width, height: 900 })
+    const cut = await page.evaluate(() => {
+      const nav = document.querySelector('nav[aria-label=Feeds]')
+      const low = nav.scrollHeight > nav.clientHeight
+      return { wide: document.documentElement.scrollWidth - innerWidth, low, hidden: nav.scrollWidth > nav.clientWidth && getComputedStyle(nav).overflowX === 'hidden' }
+    })
+    assert.ok(cut.wide <= 0 && !cut.low && !cut.hidden, `at ${width} px: ${JSON.stringify(cut)}`)
+    if (width === 1080) await page.screenshot({ path: `${shots}twice-${width}.png` })
+  }
+  assert.deepEqual(complaints, [])
+})
+
 /** Waits until nothing on the page has changed for a while: names arrive after the notes. */
 const rested = page =>
   page.evaluate(

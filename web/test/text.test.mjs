@@ -11,7 +11,7 @@ const { readNote } = await load('json')
 const { joins, agreement } = await load('compare')
 const { show, quotesOf } = await load('shown')
 const { reasonInWords } = await load('reasons')
-const { groupsOf } = await load('groups')
+const { groupsOf, strangersOf, told } = await load('groups')
 const { failure, sentence, ago, isoDate, fullDate, valueInWords } = await load('words')
 
 const key = 'ab'.repeat(32)
@@ -150,6 +150,19 @@ test('feeds are offered by what they declare, and by nothing about who listed th
   const feed = (name, personalized, admitted = true) => ({ ref: name, name, personalized, admitted, author: name })
   const groups = groupsOf([feed('Zebra', false), feed('Mine', true), feed('Apple', false), feed('Aged', false, false)])
   assert.deepEqual(groups.map(g => g.list.map(f => f.name)), [['Apple', 'Zebra', 'Aged'], ['Mine']])
+})
+
+test('a feed whose name occurs twice says whose it is, and the relay its own first', () => {
+  const feed = (ref, name, author) => ({ ref, name, author, admitted: true, personalized: false })
+  const [us, ann, bob, eve] = ['a', 'b', 'c', 'e'].map(c => c.repeat(64))
+  const feeds = [feed('naddr1x', 'Hot', ann), feed('naddr1y', 'Hot', bob), feed('naddr1z', 'Hot', eve), feed('hot', 'Hot', us), feed('naddr1v', 'Only', ann), feed('latest', 'Hot2', us)]
+  const names = { [ann]: 'Ann', [bob]: 'Bob', [eve]: 'This relay' }
+  const list = groupsOf(told(feeds, key => names[key]))[0].list
+  assert.deepEqual(list.map(f => f.name.replace(/npub1\S+/, 'npub')), ['Hot · this relay', 'Hot · Ann', 'Hot · Bob', 'Hot · This relay npub', 'Hot2', 'Only'])
+  assert.deepEqual(strangersOf(feeds), [ann, bob, eve])
+  names[bob] = 'Ann'
+  const twins = told(feeds, key => names[key]).map(f => f.name)
+  assert.equal(new Set(twins).size, twins.length)
 })
 
 test('why a ranker did not answer is said in words', () => {

@@ -29,6 +29,7 @@ export interface Knob {
 export interface Feed {
   ref: string
   name: string
+  plain?: string // the name alone, where name also says whose feed it is
   about: string
   author: string // hex
   version: string // id of its manifest
