@@ -44,7 +44,7 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	})))
 	handle(m, "/assets/", d.web)
 	handle(m, "/v1/graph/", d.graph)
-	for _, path := range []string{"/f", "/xrpc", "/assets", "/v1/graph", "/v1/why", "/v1/models", "/v1/members"} {
+	for _, path := range []string{"/f", "/xrpc", "/assets", "/v1", "/v1/graph", "/v1/why", "/v1/models", "/v1/members"} {
 		m.Handle(path, http.NotFoundHandler()) // no redirect
 	}
 	handle(m, "/v1/graph/{npub}/bring", d.bring)

@@ -202,7 +202,7 @@ func recountMisses(t *testing.T, name, file, members string, gone, extra *nostr.
 			t.Errorf("the recount does not say %q:\n%s", want, out)
 		}
 	}
-	if !strings.Contains(said, "1 lines") {
+	if !strings.Contains(said, "1 line of") {
 		t.Errorf("nothing said of the broken line: %s", said)
 	}
 }
@@ -323,7 +323,7 @@ func TestAPollIsMadeVotedInAndCountedByCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"you hide among 1 people", "warning: fewer than 20", "fresh key"} {
+	for _, want := range []string{"you hide among 1 person", "warning: fewer than 20", "fresh key"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the vote does not say %q: %s", want, said)
 		}

@@ -88,8 +88,11 @@ func TestTheirProtectedEventsAreFetchedOnceAndNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum.Refused["protected"] != 1 || sum.RefusedFor["protected"].ID != secret.ID || o.seen["REQ"] != 1 {
-		t.Errorf("%d REQs, %+v", o.seen["REQ"], sum)
+	o.mu.Lock()
+	asked := o.seen["REQ"]
+	o.mu.Unlock()
+	if sum.Refused["protected"] != 1 || sum.RefusedFor["protected"].ID != secret.ID || asked != 1 {
+		t.Errorf("%d REQs, %+v", asked, sum)
 	}
 }
 
