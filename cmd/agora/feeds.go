@@ -49,7 +49,8 @@ type feedsPart struct {
 	listed chan struct{} // closed once what the log lists is listed
 	author string        // hex secret key that signs the manifests of the rankers that come with the program
 
-	authorKey string // its public half
+	authorKey string          // its public half
+	ranked    <-chan struct{} // closed once the graph knows whom to trust
 }
 
 // openFeeds makes the feeds. They need the graph.
@@ -102,6 +103,7 @@ func (p *feedsPart) openRanking(s *server) (err error) {
 		return err
 	}
 	known := s.parts.graph
+	p.ranked = known.Ranked()
 	if err := p.openZaps(); err != nil {
 		return err
 	}
@@ -199,7 +201,13 @@ func (s *server) knows(key string) bool {
 // ends.
 func (p *feedsPart) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.tally.Run(ctx) })
+	g.Go(func() error {
+		select { // weights taken before that would stand for an epoch
+		case <-p.ranked:
+		case <-ctx.Done():
+		}
+		return p.tally.Run(ctx)
+	})
 	g.Go(func() error { return p.feeds.Run(ctx) })
 	if p.core.cfg.FeedsZaps {
 		g.Go(func() error { return p.zaps.Run(ctx) })

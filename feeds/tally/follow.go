@@ -13,8 +13,8 @@ import (
 const (
 	saveEvery = 5 * time.Minute // between snapshots of a tally that changes
 	tidyEvery = time.Minute     // between two checks of the bounds and of waiting zaps
-	// weighAgain is after how long weights are taken again while nobody weighs
-	// anything: whoever knows trust may still be at its beginning.
+	// weighAgain is after how long weights are taken again at the beginning:
+	// whoever knows trust may still be at its own.
 	weighAgain = 2 * time.Second
 )
 
@@ -26,7 +26,8 @@ func (t *Tally) follow(ctx context.Context) error {
 		return err
 	}
 	t.Reweigh(time.Now())
-	var weighed, tidied time.Time
+	var tidied time.Time
+	weights := weighing{gap: weighAgain}
 	for first := true; ; first = false {
 		if pos, err = t.catchUp(ctx, pos); err != nil {
 			return err
@@ -35,9 +36,9 @@ func (t *Tally) follow(ctx context.Context) error {
 			t.tidy(time.Now())
 			tidied = time.Now()
 		}
-		if first || time.Since(weighed) > t.cfg.Epoch || !t.weighty() && time.Since(weighed) > weighAgain {
+		if first || weights.due(t.Stats().Keys, t.weighty(), time.Now()) {
 			t.Reweigh(time.Now())
-			weighed = time.Now()
+			weights.taken(t.Stats().Keys, t.cfg.Epoch, time.Now())
 		}
 		t.purge(snap)
 		t.arrived(pos)
@@ -45,7 +46,7 @@ func (t *Tally) follow(ctx context.Context) error {
 			close(t.built)
 		}
 		t.keep(ctx, snap, pos, saveEvery)
-		if err := t.wait(ctx, pos); err != nil {
+		if err := t.wait(ctx, pos, weights.gap); err != nil {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
 			t.keep(last, snap, pos, 0)
@@ -54,12 +55,31 @@ func (t *Tally) follow(ctx context.Context) error {
 	}
 }
 
+// weighing says when weights are due. While many keys come, as in an import,
+// trust changes as fast as they do; later an epoch is soon enough.
+type weighing struct {
+	last time.Time
+	keys int           // then
+	gap  time.Duration // until the next; doubled each time, up to an epoch
+}
+
+func (w *weighing) due(keys int, weighty bool, now time.Time) bool {
+	if !weighty || keys > w.keys+w.keys/4 {
+		w.gap = weighAgain
+	}
+	return now.Sub(w.last) > w.gap
+}
+
+func (w *weighing) taken(keys int, epoch time.Duration, now time.Time) {
+	w.last, w.keys, w.gap = now, keys, min(2*w.gap, epoch)
+}
+
 // wait returns when the log has grown, or after a while: weights and bounds
 // are looked after even when nobody writes.
-func (t *Tally) wait(ctx context.Context, pos store.Pos) error {
+func (t *Tally) wait(ctx context.Context, pos store.Pos, untilWeights time.Duration) error {
 	pause := min(tidyEvery, t.cfg.Epoch)
-	if t.cfg.Trust != nil && !t.weighty() {
-		pause = weighAgain
+	if t.cfg.Trust != nil {
+		pause = min(pause, untilWeights)
 	}
 	short, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()
