@@ -285,7 +285,7 @@ func (listingGate) Rule(_ context.Context, ev *nostr.Event, _ admit.Peer) (admit
 		return admit.Ruling{}, nil
 	}
 	if _, err := market.ParseManifest(ev); err != nil {
-		return admit.Refuse(admit.Invalid, "this is no listing of a ranker: "+err.Error()), nil
+		return admit.Refuse(admit.Invalid, "this is no listing of a ranker: "+err.Error()), nil //nolint:nilerr // the refusal says it
 	}
 	return admit.Ruling{}, nil
 }

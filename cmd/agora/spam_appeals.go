@@ -180,7 +180,7 @@ func (p *spamPart) followDesk(ctx context.Context) error {
 		}
 	}
 	if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
-		return nil
+		return nil //nolint:nilerr // the relay ends
 	}
 	return fmt.Errorf("follow the appeals: %w", err)
 }
