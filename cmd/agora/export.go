@@ -206,6 +206,17 @@ type exporter struct {
 	log     *slog.Logger
 }
 
+// exporter answers /v1/export out of a store.
+func (s *server) exporter(c *core, query func(context.Context, ...nostr.Filter) iter.Seq2[store.Record, error]) http.Handler {
+	return httpapi.Open("GET, HEAD", &exporter{
+		query:   query,
+		visible: func(r store.Record) bool { return s.visible(r, "") },
+		limits:  func() wire.Limits { return wire.Limits{Filters: s.cfg.MaxFilters, FilterItems: s.cfg.MaxFilterItems} },
+		places:  make(chan struct{}, 2), // exports under way; when full: 503
+		log:     c.log,
+	})
+}
+
 func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,7 +16,6 @@ import (
 	"agora/relay/peer"
 	"agora/relay/search"
 	"agora/relay/store"
-	"agora/relay/wire"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -159,13 +157,7 @@ func (s *server) openDoors(c *core) error {
 		d.bring = bringer.Handler(c.auth.Check)
 	}
 	if c.cfg.HTTPExport {
-		d.export = httpapi.Open("GET, HEAD", &exporter{
-			query:   c.store.Query,
-			visible: func(r store.Record) bool { return s.visible(r, "") },
-			limits:  func() wire.Limits { return wire.Limits{Filters: s.cfg.MaxFilters, FilterItems: s.cfg.MaxFilterItems} },
-			places:  make(chan struct{}, 2), // exports under way; when full: 503
-			log:     c.log,
-		})
+		d.export = s.exporter(c, c.store.Query)
 	}
 	d.polls = s.parts.polls.handler()
 	d.spam = httpapi.Open("GET", &spamDoor{part: s.parts.spam, core: c})
@@ -232,8 +224,7 @@ func (s *server) health(w http.ResponseWriter, _ *http.Request) {
 		httpapi.Fail(w, http.StatusServiceUnavailable, "the store does not answer")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"status": "ok", "events": st.Events, "position": st.Head}) // the reader may be gone
+	httpapi.Reply(w, http.StatusOK, map[string]any{"status": "ok", "events": st.Events, "position": st.Head})
 }
 
 // storeGauges reads the store when the metrics are read.

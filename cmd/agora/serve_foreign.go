@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -160,13 +159,7 @@ func (s *foreignServer) foreignDoors(page http.Handler) doors {
 	c := s.core
 	d := doors{relay: c.relay, about: page}
 	if c.cfg.HTTPExport {
-		d.export = &exporter{
-			query:   s.held.Query,
-			visible: func(r store.Record) bool { return s.visible(r, "") },
-			limits:  func() wire.Limits { return wire.Limits{Filters: c.cfg.MaxFilters, FilterItems: c.cfg.MaxFilterItems} },
-			places:  make(chan struct{}, 2), // exports under way; when full: 503
-			log:     c.log,
-		}
+		d.export = s.exporter(c, s.held.Query)
 	}
 	c.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.metrics = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
@@ -176,8 +169,7 @@ func (s *foreignServer) foreignDoors(page http.Handler) doors {
 			httpapi.Fail(w, http.StatusServiceUnavailable, "the store does not answer")
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"status": "ok", "store": c.cfg.Store}) // the reader may be gone
+		httpapi.Reply(w, http.StatusOK, map[string]any{"status": "ok", "store": c.cfg.Store})
 	})
 	return d
 }

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -81,7 +82,25 @@ func takeOver(t *testing.T, p *program, a author, old []*nostr.Event) *nostr.Eve
 	if !strings.Contains(p.out.String(), "without  search") {
 		t.Errorf("it does not say what it goes without:\n%s", p.out)
 	}
+	exportIsOpen(t, p)
 	return live
+}
+
+// exportIsOpen asks for the export as a page of another origin would.
+func exportIsOpen(t *testing.T, p *program) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http"+strings.TrimPrefix(p.URL, "ws")+"/v1/export", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("export: %s %v", resp.Status, resp.Header)
+	}
 }
 
 // notASecond wants a second relay on the same store to end with advice.
