@@ -168,21 +168,28 @@ func (p *feedsPart) manifest(r builtin.Ranker) (market.Manifest, error) {
 	for _, k := range r.Knobs {
 		m.Knobs = append(m.Knobs, market.Knob(k))
 	}
-	inputs, err := onnx.Inputs(p.models[r.Digest])
+	var err error
+	if m.Inputs, m.Privacy, err = declared(p.models[r.Digest]); m.Personalized {
+		m.Privacy = max(m.Privacy, catalogue.Viewer)
+	}
+	return m, err
+}
+
+// declared is what a model's file says of itself: the names of its inputs, and
+// how much of its reader they tell.
+func declared(model []byte) (names []string, tier catalogue.Tier, err error) {
+	inputs, err := onnx.Inputs(model)
 	if err != nil {
-		return m, err
+		return nil, 0, err
 	}
 	plan, err := catalogue.Compile(inputs)
 	if err != nil {
-		return m, err
+		return nil, 0, err
 	}
 	for _, in := range inputs {
-		m.Inputs = append(m.Inputs, in.Name)
+		names = append(names, in.Name)
 	}
-	if m.Privacy = plan.Tier(); m.Personalized {
-		m.Privacy = max(m.Privacy, catalogue.Viewer)
-	}
-	return m, nil
+	return names, plan.Tier(), nil
 }
 
 // announceAll says what must be said, or said again.

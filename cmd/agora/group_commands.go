@@ -36,7 +36,7 @@ Examples:
   agora group invite --group town --count 10
   agora group audit --relay wss://relay.example --group town
   agora group remove --relay wss://relay.example --group town --secret nsec1… --subtree COMMITMENT`,
-		Action:   noPersonCommand,
+		Action:   noSubcommand,
 		Commands: []*cli.Command{groupInviteCommand(), groupRemoveCommand(), groupPublishCommand(), groupAuditCommand()},
 	}
 }

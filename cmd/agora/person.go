@@ -39,14 +39,14 @@ Examples:
   agora person prove --relay wss://relay.example --group town --send < like.json
   agora person invite --relay wss://relay.example --group town
   agora person export > backup.txt`,
-		Action: noPersonCommand,
+		Action: noSubcommand,
 		Commands: []*cli.Command{
 			personNewCommand(), personJoinCommand(), personInviteCommand(), personProveCommand(), personExportCommand(),
 		},
 	}
 }
 
-func noPersonCommand(_ context.Context, cmd *cli.Command) error {
+func noSubcommand(_ context.Context, cmd *cli.Command) error {
 	if name := cmd.Args().First(); name != "" {
 		var names []string
 		for _, c := range cmd.Commands {

@@ -31,7 +31,7 @@ Examples:
   agora poll tally POLL --relay ws://127.0.0.1:7447
   agora poll recount ws://127.0.0.1:7447 --poll POLL
   agora poll recount ballots.jsonl --members members.bin`,
-		Action: noPersonCommand,
+		Action: noSubcommand,
 		Commands: []*cli.Command{
 			pollCreateCommand(), pollVoteCommand(), pollTallyCommand(), pollRecountCommand(),
 		},

@@ -22,7 +22,7 @@ func rankerCommand() *cli.Command {
 		Name: "ranker", Usage: "look at what models are given, check one, list it",
 		OnUsageError: wrongUsage, HideHelpCommand: true,
 		Description: "Examples:\n  agora ranker features\n  agora ranker devices\n  agora ranker check my-ranker.onnx\n  agora ranker publish --help",
-		Action:      noRankerCommand,
+		Action:      noSubcommand,
 		Commands: []*cli.Command{
 			{
 				Name: "features", Usage: "print the catalogue of inputs that a model may declare", ArgsUsage: "[GROUP…]",
@@ -46,17 +46,6 @@ func rankerCommand() *cli.Command {
 			rankerPublishCommand(),
 		},
 	}
-}
-
-func noRankerCommand(_ context.Context, cmd *cli.Command) error {
-	if name := cmd.Args().First(); name != "" {
-		var names []string
-		for _, c := range cmd.Commands {
-			names = append(names, c.Name)
-		}
-		return usagef("there is no agora ranker %s%s (see: agora ranker --help)", name, nearest(name, names))
-	}
-	return cli.ShowSubcommandHelp(cmd)
 }
 
 func runFeatures(_ context.Context, cmd *cli.Command) error {

@@ -15,7 +15,6 @@ import (
 	"agora/feeds/market"
 	"agora/ranker"
 	catalogue "agora/ranker/feature"
-	"agora/ranker/onnx"
 	"agora/relay/peer"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -152,21 +151,15 @@ func draftManifest(cmd *cli.Command) (m market.Manifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	inputs, err := onnx.Inputs(model)
-	if err != nil {
-		return m, fmt.Errorf("%s: %w", name, err)
-	}
-	plan, err := catalogue.Compile(inputs)
+	inputs, tier, err := declared(model)
 	if err != nil {
 		return m, fmt.Errorf("%s: %w (agora ranker check says more)", name, err)
 	}
 	m = market.Manifest{
 		Slug: cmd.String("slug"), Name: cmd.String("name"), About: cmd.String("about"), Picture: cmd.String("picture"),
 		Model: ranker.Digest(sha256.Sum256(model)), Size: int64(len(model)), Stages: cmd.StringSlice("stage"),
-		Fallback: cmd.String("fallback"), License: cmd.String("license"), Privacy: plan.Tier(), Personalized: plan.Tier() > catalogue.Public,
-	}
-	for _, in := range inputs {
-		m.Inputs = append(m.Inputs, in.Name)
+		Fallback: cmd.String("fallback"), License: cmd.String("license"), Privacy: tier, Personalized: tier > catalogue.Public,
+		Inputs: inputs,
 	}
 	for _, word := range cmd.StringSlice("knob") {
 		k, err := parseDeclaredKnob(word)

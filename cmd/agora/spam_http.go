@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"agora/httpapi"
@@ -70,8 +69,7 @@ func (d *spamDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		httpapi.Fail(w, http.StatusNotFound, "no note of yours with this id was judged here")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer) // the reader may be gone
+	httpapi.Reply(w, http.StatusOK, answer)
 }
 
 func (d *spamDoor) find(r *http.Request, id store.ID) (answer spamAnswer, author string, err error) {
