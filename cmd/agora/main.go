@@ -54,7 +54,7 @@ func run(args []string) int {
 		return exitDone
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, "agora: "+text)
+		fmt.Fprintln(os.Stderr, "agora: "+printable(text, '\n', '\t')) // relays and files have had their say in it
 	}
 	if e, ok := errors.AsType[*exit](err); ok {
 		return e.code

@@ -411,9 +411,9 @@ func runPollTally(ctx context.Context, cmd *cli.Command) error {
 	if ok, err := a.Certificate.CheckSignature(); err != nil || !ok || !a.Certificate.CheckID() {
 		return fmt.Errorf("the relay's certificate is not signed")
 	}
-	fmt.Fprintf(out, "poll         %s (%s, %s)\n", a.Poll, a.Method, a.State)
+	fmt.Fprintln(out, printable(fmt.Sprintf("poll         %s (%s, %s)", a.Poll, a.Method, a.State)))
 	tellResult(out, "people", a.People)
 	tellResult(out, "keys", a.Keys)
-	_, err = fmt.Fprintf(out, "certificate  %s over %s, signed by %s\n", a.X, howMany(int64(a.Count), "ballot"), a.Certificate.PubKey)
+	_, err = fmt.Fprintf(out, "certificate  %s over %s, signed by %s\n", printable(a.X), howMany(int64(a.Count), "ballot"), a.Certificate.PubKey)
 	return err
 }

@@ -160,7 +160,7 @@ func tellRecount(w io.Writer, r *personhood.Recount) error {
 	fmt.Fprintf(w, "replaced     %d found beside the newer one; a relay drops them when that comes\n", len(r.Passed))
 	fmt.Fprintf(w, "not valid    %d\n", len(r.Invalid))
 	for _, p := range r.Invalid {
-		fmt.Fprintf(w, "  not valid  %s %s\n", p.ID, p.Why)
+		fmt.Fprintf(w, "  not valid  %s %s\n", p.ID, printable(p.Why))
 	}
 	tellHost(w, r)
 	_, err := fmt.Fprintf(w, "certificate  %s over %s\n", hexSum(r.Sum), howMany(int64(r.Count), "ballot"))
@@ -190,17 +190,17 @@ func tellHost(w io.Writer, r *personhood.Recount) {
 	}
 }
 
-// tellResult prints what each option got.
+// tellResult prints what each option got. Options are strangers' words.
 func tellResult(w io.Writer, who string, r poll.Result) {
 	if r.Ballots == 0 {
 		fmt.Fprintf(w, "%-12s no ballots\n", who)
 		return
 	}
-	fmt.Fprintf(w, "%-12s %s, leading: %s\n", who, howMany(int64(r.Ballots), "ballot"), strings.Join(r.Leading, " "))
+	fmt.Fprintf(w, "%-12s %s, leading: %s\n", who, howMany(int64(r.Ballots), "ballot"), printable(strings.Join(r.Leading, " ")))
 	for _, o := range r.Options {
-		fmt.Fprintf(w, "  %6d %s", o.Ballots, o.ID)
+		fmt.Fprintf(w, "  %6d %s", o.Ballots, printable(o.ID))
 		if o.Label != o.ID {
-			fmt.Fprintf(w, " (%s)", o.Label)
+			fmt.Fprintf(w, " (%s)", printable(o.Label))
 		}
 		if o.Votes != "" {
 			fmt.Fprintf(w, ", %d credits, %s votes", o.Credits, o.Votes)
@@ -210,7 +210,7 @@ func tellResult(w io.Writer, who string, r poll.Result) {
 	for i, round := range r.Rounds {
 		fmt.Fprintf(w, "  round %d: %v", i+1, round.Votes)
 		if len(round.Out) > 0 {
-			fmt.Fprintf(w, ", out: %s", strings.Join(round.Out, " "))
+			fmt.Fprintf(w, ", out: %s", printable(strings.Join(round.Out, " ")))
 		}
 		if round.Tie {
 			fmt.Fprint(w, " (by the rule for ties)")

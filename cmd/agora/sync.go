@@ -207,10 +207,11 @@ func tellSide(w io.Writer, n int, where string, refused map[string]int, example 
 	}
 }
 
-// printable is what another relay said, without what a terminal would obey.
-func printable(text string) string {
+// printable is what a stranger wrote, without what a terminal would obey but
+// the characters named.
+func printable(text string, but ...rune) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		if unicode.IsPrint(r) || slices.Contains(but, r) {
 			return r
 		}
 		return -1
