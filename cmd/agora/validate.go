@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -95,6 +96,13 @@ func (s setting) validate() error {
 	zero := strings.Contains(s.help, "; 0")
 	var n float64
 	switch v := s.value.Interface().(type) {
+	case []int: // kinds, all of them
+		for _, k := range v {
+			if k < 0 || k > 65535 {
+				return fmt.Errorf("%s: %d is no kind: want 0 to 65535", s.name, k)
+			}
+		}
+		return nil
 	case int:
 		n = float64(v)
 	case float64:
@@ -105,6 +113,9 @@ func (s setting) validate() error {
 		n = v.Seconds()
 	default:
 		return nil
+	}
+	if math.IsNaN(n) || math.IsInf(n, 0) {
+		return fmt.Errorf("%s: %v is no number to reckon with", s.name, n)
 	}
 	if n < 0 || (n == 0 && !zero) {
 		return fmt.Errorf("%s: %s is too small: want more than %s", s.name, s.toml(), map[bool]string{true: "or exactly 0", false: "0"}[zero])
