@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"agora/ranker"
@@ -151,7 +152,9 @@ func (m *Manifest) read(tag nostr.Tag) (err error) {
 	case "picture":
 		m.Picture = v
 	case "x":
-		m.Model, err = ranker.ParseDigest(v)
+		if m.Model, err = ranker.ParseDigest(v); err == nil && m.Model == (ranker.Digest{}) {
+			err = errors.New("this is no file's digest: leave it out where there is no model")
+		}
 	case "m":
 		if v != "application/onnx" {
 			err = fmt.Errorf("%q: want application/onnx", v)
@@ -230,6 +233,8 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("the slug %q is not a-z, 0-9 and dashes, at most 64", m.Slug)
 	case m.Name == "" || long(m.Name, mostName):
 		return fmt.Errorf("a name of 1 to %d characters is needed", mostName)
+	case strings.ContainsFunc(m.Name, unseen):
+		return errors.New("the name holds characters that are not seen, or turn text around")
 	case long(m.About, mostAbout):
 		return fmt.Errorf("about has more than %d characters", mostAbout)
 	case len(m.Knobs) > mostKnobs || len(m.Stages) > mostStages || len(m.Inputs) > mostInputs:
@@ -252,6 +257,12 @@ func (m *Manifest) check() error {
 		names[k.Name] = true
 	}
 	return nil
+}
+
+// unseen is what has no place in a name that stands among other people's. The
+// joiners that scripts and emoji need may be there.
+func unseen(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) && r != '\u200c' && r != '\u200d' && (r < 0xe0020 || r > 0xe007f)
 }
 
 func long(s string, most int) bool { return utf8.RuneCountInString(s) > most }

@@ -95,11 +95,15 @@ func TestAManifestWithAMistakeIsRefused(t *testing.T) {
 		"a slug with a path": func(ev *nostr.Event) { ev.Tags[0][1] = "a/b" },
 		"two digests":        func(ev *nostr.Event) { ev.Tags = append(ev.Tags, nostr.Tag{"x", ranker.Digest{1}.String()}) },
 		"a short digest":     set("x", "abc"),
+		"a digest of none":   set("x", ranker.Digest{}.String()),
 		"another type":       set("m", "text/html"),
 		"a size of nothing":  set("size", "0"),
 		"a size of all":      set("size", "99999999999"),
 		"no name":            set("name", ""),
 		"a long name":        set("name", strings.Repeat("ä", 101)),
+		"a name of escapes":  set("name", "\x1b[31mHot"),
+		"a name turned":      set("name", "\u202etoH"),
+		"a name not seen":    set("name", "Hot\u200b"),
 		"itself as fallback": set("fallback", "hot-24h"),
 		"no fallback name":   set("fallback", "../x"),
 		"an odd privacy":     set("privacy", "none"),
@@ -117,6 +121,17 @@ func TestAManifestWithAMistakeIsRefused(t *testing.T) {
 		spoil(ev)
 		if _, err := ParseManifest(ev); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestANameMayBeOfAnyScript(t *testing.T) {
+	for _, name := range []string{"Größe", "熱門", "می‌خواهم", "👩‍🚀 news", "🏴󠁧󠁢󠁳󠁣󠁴󠁿"} {
+		m := full()
+		ev := m.Event(5)
+		set("name", name)(ev)
+		if _, err := ParseManifest(ev); err != nil {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }
