@@ -263,7 +263,7 @@ func replyTo(o store.Outcome) Reply {
 	case store.Expired:
 		reply.Reason = refusal(admit.Invalid, "this event has expired")
 	case store.Claimed:
-		reply.Reason = refusal(admit.Duplicate, "not counted: this has been done once already")
+		reply.Reason = refusal(admit.Duplicate, "not counted: this has been done already, and as often as it may be")
 	default:
 		reply.Reason = refusal(admit.Error, "could not store this")
 	}
