@@ -166,7 +166,7 @@ func (a *HTTPAuth) checkTags(ev *nostr.Event, r *http.Request, body []byte) erro
 	if err != nil {
 		return err
 	}
-	if method != r.Method {
+	if !strings.EqualFold(method, r.Method) { // nostr-tools writes what its caller gave, "post" in its own example
 		return unauthorized("the method tag must be %s", r.Method)
 	}
 	payload, given, err := only(ev, "payload")

@@ -138,6 +138,13 @@ func TestTheURLIsComparedWithThePublicOnes(t *testing.T) {
 	}
 }
 
+func TestAMethodMayBeWrittenSmall(t *testing.T) {
+	a := newAuth(t, "wss://relay.example")
+	if _, err := a.Check(request("GET", "/a", nil, token(t, "get", "https://relay.example/a", nil, nil, nil)), nil); err != nil {
+		t.Errorf("a token as nostr-tools' example makes it: %v", err)
+	}
+}
+
 func TestTheHostHeaderIsNotBelieved(t *testing.T) {
 	a := newAuth(t, "wss://relay.example")
 	r := request("GET", "/", nil, token(t, "GET", "https://evil.example/", nil, nil, nil))
@@ -177,7 +184,7 @@ func TestWhatDoesNotCountIsUnauthorizedAndSaysWhy(t *testing.T) {
 		{"two u", add("u", u), nil, "more than one u tag"},
 		{"no method", drop(1), nil, "the method tag must be POST"},
 		{"wrong method", set(1, "GET"), nil, "the method tag must be POST"},
-		{"lower-case method", set(1, "post"), nil, "the method tag must be POST"},
+		{"a method with a blank", set(1, "POST "), nil, "the method tag must be POST"},
 		{"no payload", drop(2), nil, "the payload tag must be"},
 		{"wrong payload", set(2, strings.Repeat("0", 64)), nil, "the payload tag must be"},
 		{"payload in upper case", set(2, strings.ToUpper(hex.EncodeToString(sum[:]))), nil, "the payload tag must be"},
