@@ -70,6 +70,34 @@ func TestAPollIsTakenOverHTTP(t *testing.T) {
 	v.post(described, key, 429)
 }
 
+// What no socket takes must not come in by this door, nor be signed by the
+// relay: other relays would refuse to hold the poll.
+func TestAPollOverHTTPIsReadByTheRulesOfSockets(t *testing.T) {
+	v := newVillage(t, 1)
+	key := nostr.GeneratePrivateKey()
+	ev := nostr.Event{Kind: poll.KindPoll, CreatedAt: nostr.Now(), Content: "a\x00b", Tags: nostr.Tags{{"option", "y", "yes"}}}
+	if err := ev.Sign(key); err != nil {
+		t.Fatal(err)
+	}
+	good := ev
+	good.Content = "fine"
+	if err := good.Sign(key); err != nil {
+		t.Fatal(err)
+	}
+	for name, body := range map[string]string{
+		"NUL in a description": `{"question":"a\u0000b","options":[{"id":"a"}]}`,
+		"NUL in a label":       `{"options":[{"id":"a","label":"\u0000"}]}`,
+		"NUL in an event":      ev.String(),
+		"NUL in a wrapped one": `{"event":` + ev.String() + `}`,
+		"a key twice":          strings.Replace(good.String(), "{", `{"content":"fine",`, 1),
+		"something after it":   `{"options":[{"id":"a"}]} {}`,
+		"a root of no group":   `{"options":[{"id":"a"}],"root":"` + strings.Repeat("0", 64) + `"}`,
+	} {
+		t.Run(name, func(*testing.T) { v.post(body, key, 400) })
+	}
+	v.post(good.String(), "", 201)
+}
+
 func TestAHiddenTallyIsShownOnceThePollIsClosed(t *testing.T) {
 	v := newVillage(t, 1)
 	now := nostr.Now()

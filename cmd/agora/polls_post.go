@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"agora/personhood"
 	"agora/personhood/poll"
 	"agora/relay/admit"
+	"agora/relay/wire"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -22,7 +24,7 @@ import (
 // pollRequest is the body of POST /v1/polls: a signed poll, or what one should
 // say, which needs NIP-98.
 type pollRequest struct {
-	Event *nostr.Event `json:"event"`
+	Event json.RawMessage `json:"event"`
 
 	Question string        `json:"question"`
 	Options  []poll.Option `json:"options"`
@@ -104,20 +106,27 @@ func (p *polls) servePost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if creator == "" && (req.Event == nil || req.Webhook != "") {
+	if creator == "" && (len(req.Event) == 0 || req.Webhook != "") {
 		return &admit.Unauthorized{Reason: "a description of a poll and a webhook need a signed request (NIP-98); a signed poll alone does not"}
 	}
-	ev := req.Event
-	if ev == nil {
-		if ev, err = p.compose(r.Context(), req, creator); err != nil {
+	text := []byte(req.Event)
+	if len(text) == 0 {
+		ev, err := p.compose(r.Context(), req, creator)
+		if err != nil {
 			return err
 		}
+		text = []byte(ev.String())
 	}
-	return p.take(w, r, req, ev, creator)
+	return p.take(w, r, req, text, creator)
 }
 
-// take publishes the poll as if it had come from a socket.
-func (p *polls) take(w http.ResponseWriter, r *http.Request, req *pollRequest, ev *nostr.Event, creator string) error {
+// take publishes the poll as if it had come from a socket, where it must be
+// readable by the same rules.
+func (p *polls) take(w http.ResponseWriter, r *http.Request, req *pollRequest, text []byte, creator string) error {
+	ev, record, err := wire.ParseEvent(text)
+	if err != nil {
+		return problem(http.StatusBadRequest, "the poll is no event that a relay keeps: %v", err)
+	}
 	of, err := poll.Parse(ev)
 	if err != nil {
 		return problem(http.StatusBadRequest, "%v", err)
@@ -134,7 +143,7 @@ func (p *polls) take(w http.ResponseWriter, r *http.Request, req *pollRequest, e
 	if creator != "" {
 		from.Authed = []string{creator}
 	}
-	reply, err := p.core.relay.Publish(r.Context(), ev, nil, from)
+	reply, err := p.core.relay.Publish(r.Context(), ev, record, from)
 	if err != nil {
 		return err
 	}
@@ -158,20 +167,26 @@ func readPollRequest(body []byte) (*pollRequest, error) {
 		Sig string `json:"sig"`
 	}
 	if json.Unmarshal(body, &bare) == nil && bare.Sig != "" {
-		ev := new(nostr.Event)
-		if err := ev.UnmarshalJSON(body); err != nil {
-			return nil, problem(http.StatusBadRequest, "the body is not a signed event")
-		}
-		return &pollRequest{Event: ev}, nil
+		return &pollRequest{Event: body}, nil
 	}
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.DisallowUnknownFields()
 	req := new(pollRequest)
-	if err := d.Decode(req); err != nil {
+	err := d.Decode(req)
+	if _, after := d.Token(); err == nil && after != io.EOF {
+		err = errors.New("something follows it")
+	}
+	if err != nil {
 		return nil, problem(http.StatusBadRequest, "the body is not a signed poll and not a description of one: %v", err)
 	}
-	if req.Event != nil && (req.Question != "" || len(req.Options) > 0) {
+	if string(req.Event) == "null" {
+		req.Event = nil
+	}
+	switch {
+	case len(req.Event) > 0 && (req.Question != "" || len(req.Options) > 0):
 		return nil, problem(http.StatusBadRequest, "give a signed event or a description, not both")
+	case req.Root != "" && req.Group == "":
+		return nil, problem(http.StatusBadRequest, "root is a group's: name the group, too")
 	}
 	return req, nil
 }
