@@ -43,7 +43,7 @@ func usage(err error) error {
 
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
 
-func main() { os.Exit(run(os.Args)) }
+func main() { os.Exit(apart(os.Args)) }
 
 // run is main without the exit, so that tests can call it.
 func run(args []string) int {

@@ -44,7 +44,7 @@ func runCheck(ctx context.Context, cmd *cli.Command) error {
 	}
 	held, err := openReading(cfg)
 	if err != nil {
-		return err
+		return damage(err)
 	}
 	defer func() { _ = held.Close() }() // it was only read
 	verify := verifyID
@@ -56,9 +56,17 @@ func runCheck(ctx context.Context, cmd *cli.Command) error {
 		return &exit{exitInterrupted, errors.New("interrupted before everything was checked")}
 	}
 	if err != nil {
-		return err
+		return damage(err)
 	}
 	return tellReport(cmd.Root().Writer, report, cmd.Bool("signatures"))
+}
+
+// damage gives an error that says so the code of what check found.
+func damage(err error) error {
+	if errors.Is(err, store.ErrBroken) {
+		return &exit{exitDamaged, fmt.Errorf("%w: restore a backup", err)}
+	}
+	return err
 }
 
 // tellReport prints what was found; damage is an error with a code of its own.

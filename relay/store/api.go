@@ -74,4 +74,5 @@ var (
 	ErrClosed   = errors.New("the store is closed")
 	ErrTrimmed  = errors.New("the log no longer reaches back to this position: rebuild from Query")
 	ErrReadOnly = errors.New("the store is open for reading only")
+	ErrBroken   = errors.New("the file is damaged or cut short")
 )

@@ -53,9 +53,19 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (rep Report, err erro
 		return err
 	})
 	if err != nil {
-		return rep, fmt.Errorf("check store: %w", err)
+		return rep, fmt.Errorf("check store: %w", broken(err))
 	}
 	return rep, nil
+}
+
+// broken marks what LMDB says of a file whose pages are not what they were.
+func broken(err error) error {
+	for _, is := range []lmdb.Errno{lmdb.Corrupted, lmdb.PageNotFound, lmdb.Invalid} {
+		if op, ok := errors.AsType[*lmdb.OpError](err); ok && op.Errno == is || errors.Is(err, is) {
+			return fmt.Errorf("%w: %w", ErrBroken, err)
+		}
+	}
+	return err
 }
 
 type checker struct {

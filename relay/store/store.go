@@ -118,12 +118,12 @@ func Open(dir string, cfg Config) (*Store, error) {
 	}
 	s.retention.Store(&cfg.Retention)
 	if err := s.openEnv(); err != nil {
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, fmt.Errorf("open store %s: %w", dir, broken(err))
 	}
 	if err := s.load(); err != nil {
 		s.dropReaders()
 		_ = s.env.Close() // the first error tells more
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, fmt.Errorf("open store %s: %w", dir, broken(err))
 	}
 	return s, nil
 }
