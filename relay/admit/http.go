@@ -23,7 +23,7 @@ const (
 )
 
 // mostHTTPIDs bounds each of the two generations of the replay cache, in ids
-// of about 40 bytes. When it is full nothing new is let in: a replay would
+// of about 60 bytes. When it is full nothing new is let in: a replay would
 // harm more than a wait.
 const mostHTTPIDs = 1 << 17
 
@@ -37,15 +37,20 @@ func unauthorized(format string, args ...any) error {
 	return &Unauthorized{Reason: fmt.Sprintf(format, args...)}
 }
 
+// httpAuthAgain is how long the signature of a GET counts again. NIP-98 has
+// whole seconds and no nonce, so a client that asks the same twice within one
+// sends the same event twice; a read that was heard of later is still refused.
+const httpAuthAgain = 3 * time.Second
+
 // HTTPAuth tells which key signed an HTTP request (NIP-98). Each signature
-// counts once.
+// counts once, that of a GET or HEAD for some seconds.
 type HTTPAuth struct {
 	bases []base
 
 	mu      sync.Mutex // guards what follows
 	turned  time.Time  // when fresh was begun
-	fresh   map[[16]byte]struct{}
-	stale   map[[16]byte]struct{} // what was fresh before; kept for one more turn
+	fresh   map[[16]byte]time.Time // when an id was first used
+	stale   map[[16]byte]time.Time // what was fresh before; kept for one more turn
 	mostIDs int                   // mostHTTPIDs, less in a test
 }
 
@@ -60,7 +65,7 @@ type base struct {
 // us: http, https, ws or wss. The Host header is never believed, for whoever
 // holds a signature made for another site could send that along too.
 func NewHTTPAuth(publicURLs []string) (*HTTPAuth, error) {
-	a := &HTTPAuth{fresh: map[[16]byte]struct{}{}, mostIDs: mostHTTPIDs}
+	a := &HTTPAuth{fresh: map[[16]byte]time.Time{}, mostIDs: mostHTTPIDs}
 	for _, raw := range publicURLs {
 		u, err := url.Parse(raw)
 		if err != nil {
@@ -118,7 +123,8 @@ func (a *HTTPAuth) Check(r *http.Request, body []byte) (pubkey string, err error
 	if ok, err := ev.CheckSignature(); err != nil || !ok {
 		return "", unauthorized("the signature does not match")
 	}
-	if err := a.spend(ev.ID); err != nil {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if err := a.spend(ev.ID, reads); err != nil {
 		return "", err
 	}
 	return ev.PubKey, nil
@@ -224,26 +230,32 @@ func (a *HTTPAuth) names(raw string, r *http.Request) bool {
 	return false
 }
 
-// spend lets an id through once. An id counts for at most two windows from
-// now; it stays in fresh, then in stale, for at least that long.
-func (a *HTTPAuth) spend(id string) error {
+// spend lets an id through once, or, when it only reads, for httpAuthAgain. An
+// id counts for at most two windows from now; it stays in fresh, then in stale,
+// for at least that long.
+func (a *HTTPAuth) spend(id string, reads bool) error {
 	var key [16]byte
 	if _, err := hex.Decode(key[:], []byte(id[:32])); err != nil {
 		return unauthorized("the id is not hex")
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if now := time.Now(); now.Sub(a.turned) > 2*httpAuthWindow {
-		a.stale, a.fresh, a.turned = a.fresh, map[[16]byte]struct{}{}, now
+	now := time.Now()
+	if now.Sub(a.turned) > 2*httpAuthWindow {
+		a.stale, a.fresh, a.turned = a.fresh, map[[16]byte]time.Time{}, now
 	}
-	_, inFresh := a.fresh[key]
-	_, inStale := a.stale[key]
-	if inFresh || inStale {
+	first, known := a.fresh[key]
+	if !known {
+		first, known = a.stale[key]
+	}
+	switch {
+	case known && reads && now.Sub(first) < httpAuthAgain:
+		return nil
+	case known:
 		return unauthorized("this signature was used before: sign each request anew, with a nonce tag when two fall into one second")
-	}
-	if len(a.fresh) >= a.mostIDs {
+	case len(a.fresh) >= a.mostIDs:
 		return unauthorized("too many signed requests at the moment: try again in two minutes")
 	}
-	a.fresh[key] = struct{}{}
+	a.fresh[key] = now
 	return nil
 }

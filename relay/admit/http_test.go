@@ -275,7 +275,8 @@ func TestASignatureCountsOnceForAsLongAsItIsValid(t *testing.T) {
 		if _, err := a.Check(request("GET", "/", nil, header), nil); err != nil {
 			t.Fatal(err)
 		}
-		for range 24 {
+		time.Sleep(httpAuthAgain)
+		for range 23 {
 			refused(t, a, request("GET", "/", nil, header), nil, "used before")
 			time.Sleep(5 * time.Second)
 			other := token(t, "GET", "https://relay.example/", nil, nil, nil)
@@ -283,8 +284,32 @@ func TestASignatureCountsOnceForAsLongAsItIsValid(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(time.Second)
+		time.Sleep(5 * time.Second)
 		refused(t, a, request("GET", "/", nil, header), nil, "away from our clock")
+	})
+}
+
+func TestTheSameReadTwiceInASecondIsAnsweredTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuth(t, "wss://relay.example")
+		for _, method := range []string{"GET", "HEAD"} {
+			header := token(t, method, "https://relay.example/", nil, nil, nil)
+			for range 2 {
+				if _, err := a.Check(request(method, "/", nil, header), nil); err != nil {
+					t.Errorf("%s: %v", method, err)
+				}
+			}
+			time.Sleep(httpAuthAgain)
+			refused(t, a, request(method, "/", nil, header), nil, "used before")
+		}
+		for _, method := range []string{"POST", "DELETE"} {
+			body := []byte("x")
+			header := token(t, method, "https://relay.example/", body, nil, nil)
+			if _, err := a.Check(request(method, "/", body, header), body); err != nil {
+				t.Errorf("%s: %v", method, err)
+			}
+			refused(t, a, request(method, "/", body, header), body, "used before")
+		}
 	})
 }
 
