@@ -2,7 +2,7 @@ package spam
 
 // What hides a word from who compares letters hides it from no reader: letters
 // set apart ("f r e e"), and digits in their place ("fr33"). Both are put right
-// before words and n-grams are read; unmask of train/features.py does the same.
+// before words and n-grams are read; train/unmask.py does the same.
 
 // As many letters set apart by spaces, or by the same other sign each time, are
 // words; fewer are an abbreviation, a list.

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import data
 import features as f
 import second
+from letters import SCRIPTS
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADS = ["spam", "scam", "ai"]
@@ -163,7 +164,7 @@ def platt(p, y):
 def by_script(p, y, scripts, cut):
     """Per script with at least 40 ham: FPR at the shipped threshold, TPR, AUC within."""
     out = []
-    for k, name in enumerate(f.SCRIPTS):
+    for k, name in enumerate(SCRIPTS):
         m = scripts == k
         ham, spam = m & (y == 0), m & (y == 1)
         if ham.sum() < 40:
@@ -182,7 +183,7 @@ def cuts(p, y, scripts, fpr):
     those odds, and more if an upper bound of 6.5 % needs it."""
     common = threshold(p, y, fpr)
     out = []
-    for k in range(len(f.SCRIPTS)):
+    for k in range(len(SCRIPTS)):
         ham = np.sort(p[(scripts == k) & (y == 0)])[::-1]
         if len(ham) >= FEW:
             out.append(common)
@@ -238,7 +239,7 @@ def main():
         other = cuts(p[fold != k], y[fold != k], scripts[fold != k], 0.01)
         flag[fold == k] = p[fold == k] > np.array(other)[scripts[fold == k]]
     for row in report["scripts"]:
-        m = (scripts == f.SCRIPTS.index(row["script"])) & (y == 0)
+        m = (scripts == SCRIPTS.index(row["script"])) & (y == 0)
         row["hits_crossed"], row["fpr_crossed95"] = int(flag[m].sum()), list(wilson(int(flag[m].sum()), int(m.sum())))
     cut["scam"] = [threshold(oof["scam"][1], oof["scam"][2], 0.02)]
     cut["ai"] = [threshold(oof["ai"][1], oof["ai"][2], 0.01)]

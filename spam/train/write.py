@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 
 import features as f
+from letters import SCRIPTS
 
 MAGIC = b"AGSPAM1\n"
 
@@ -71,7 +72,7 @@ def parity(path, rows, heads, tier1):
         lines.append(json.dumps({
             "vector": [float(v) for v in vector[0]], "second": tier1["slope"] * odds + tier1["shift"],
             "raw": base64.b64encode(raw).decode(), "rows": len(g), "crc": zlib.crc32(g.astype("<u4").tobytes()),
-            "structure": [float(v) for v in s], "script": f.SCRIPTS[script], "logits": out,
+            "structure": [float(v) for v in s], "script": SCRIPTS[script], "logits": out,
         }))
     compress(path, "\n".join(lines) + "\n")
 
