@@ -242,7 +242,7 @@ func (w *world) like(who string, note *nostr.Event) *nostr.Event {
 // settle waits until the tally knows what the store does.
 func (w *world) settle() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	if err := w.tally.WaitFor(ctx, w.store.Head()); err != nil {
 		w.t.Fatal(err)

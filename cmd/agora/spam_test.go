@@ -136,7 +136,7 @@ func TestQuarantinedNoteIsStoredLabelledAndOutOfSearch(t *testing.T) {
 
 func within(t *testing.T, done func() bool, otherwise string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if done() {
 			return
 		}

@@ -136,7 +136,7 @@ func (h *house) put(events ...*nostr.Event) {
 
 func (h *house) settle() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	if err := h.graph.WaitFor(ctx, h.store.Head()); err != nil {
 		h.t.Fatal(err)
@@ -148,7 +148,7 @@ func (h *house) follows(p person) []string { return slices.Collect(h.graph.Follo
 // until waits for something that the log's background work brings about.
 func (h *house) until(what string, ok func() bool) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	for !ok() {
 		if _, moved := h.graph.position(); !ok() {

@@ -154,7 +154,7 @@ func TestOneBringPerKeyAndFewAtOnce(t *testing.T) {
 			ended <- got
 		}()
 	}
-	for end := time.Now().Add(10 * time.Second); len(b.UnderWay()) < 2; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(b.UnderWay()) < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("they do not start")
 		}

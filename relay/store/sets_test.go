@@ -79,7 +79,7 @@ func appendAll(t testing.TB, s *Store, entries []Entry) {
 // readySet waits until the set of f is built.
 func readySet(t testing.TB, s *Store, f nostr.Filter) *Set {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		set, err := s.ReadySet(f)
 		if err != nil {
 			t.Fatal(err)
@@ -256,7 +256,7 @@ func TestSetsAreBuiltFromALogThatIsAlreadyThere(t *testing.T) {
 	if set, err := s.ReadySet(old); set != nil || err != nil {
 		t.Errorf("a set that is no longer configured is still served: %v", err)
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if rows := countRows(t, s, 2); rows == 0 {
 			break
 		} else if time.Now().After(end) {

@@ -42,7 +42,7 @@ func runningIn(t *testing.T, dir string, cfg store.Config) *store.Store {
 // settle waits until no bulk removal is under way.
 func settle(t *testing.T, s storetest.Store) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); s.(*store.Store).Sweeping(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); s.(*store.Store).Sweeping(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the bulk removal does not end")
 		}
