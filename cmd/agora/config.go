@@ -14,7 +14,7 @@ type Config struct {
 	MetricsListen  string   `toml:"metrics_listen" unit:"host:port" help:"address of its own for /metrics and /healthz; empty: both are served on the main address, /metrics to loopback only"`
 	TLSCert        string   `toml:"tls_cert" unit:"file" help:"certificate chain in PEM; empty: no TLS (put a proxy in front, see trusted_proxies)"`
 	TLSKey         string   `toml:"tls_key" unit:"file" help:"private key in PEM that belongs to tls_cert"`
-	PublicURLs     []string `toml:"public_urls" unit:"ws:// or wss:// URLs" help:"addresses under which clients reach the relay; NIP-42, NIP-62 and NIP-98 compare with their host and port; empty: derived from listen"`
+	PublicURLs     []string `toml:"public_urls" unit:"ws:// or wss:// URLs" help:"addresses under which clients reach the relay; NIP-42, NIP-62 and NIP-98 compare with their host and port; empty: derived from listen, on this machine as localhost, too"`
 	TrustedProxies []string `toml:"trusted_proxies" unit:"addresses or CIDR networks" help:"proxies whose X-Forwarded-For or, where there is none, Forwarded header names the client: they must write the first or drop the client's own; empty: both are ignored"`
 	LogLevel       string   `toml:"log_level" reload:"yes" unit:"debug, info, warn or error" help:"least level that is logged to stderr"`
 	LogJSON        bool     `toml:"log_json" unit:"true or false" help:"log in JSON lines instead of text"`

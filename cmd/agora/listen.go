@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -102,4 +104,22 @@ func urlsOf(l net.Listener, tls bool) addresses {
 		return addresses{"wss://" + host, "https://" + host}
 	}
 	return addresses{"ws://" + host, "http://" + host}
+}
+
+// localNames are the names under which programs on this machine reach a
+// listener, the given one first: whoever typed localhost signs for localhost.
+func localNames(l net.Listener, first string) []string {
+	names := []string{first}
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	if !ok || !tcp.IP.IsLoopback() && !tcp.IP.IsUnspecified() {
+		return names
+	}
+	scheme, _, _ := strings.Cut(first, "://")
+	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
+		name := scheme + "://" + net.JoinHostPort(host, fmt.Sprint(tcp.Port))
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }

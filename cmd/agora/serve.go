@@ -139,7 +139,7 @@ func (s *server) take(ctx context.Context, cfg Config) (urls []string, err error
 	if len(cfg.PublicURLs) > 0 {
 		return cfg.PublicURLs, nil
 	}
-	return []string{s.at.relay}, nil
+	return localNames(s.listener, s.at.relay), nil
 }
 
 // close gives back what was taken, when serving never began.
