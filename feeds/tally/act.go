@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math"
-	"slices"
 )
 
 // Action is what a key did with a note, or against an author.
@@ -35,8 +34,7 @@ const (
 
 func windows() [Windows]float64 { return [Windows]float64{900, 3600, 6 * 3600, 24 * 3600} }
 
-// act is one event that acts on a note. Acts of a note are sorted by actor,
-// then action: what one key did stands together.
+// act is one event that acts on a note.
 type act struct {
 	actor uint32
 	at    uint32 // created_at
@@ -66,9 +64,9 @@ func (a act) from(event Key) bool {
 // people counts those who proved to be one person each. Every such act is one
 // person's, for a nullifier is spent once. One human may be in two classes, so
 // classes are not added up: the largest counts.
-func people(acts []act, author, now uint32) (most [Actions]uint32) {
+func people(acts list, author, now uint32) (most [Actions]uint32) {
 	var of [Actions][Classes + 1]uint32
-	for _, a := range acts {
+	for a := range acts.all {
 		if c := a.class(); c != 0 && a.at <= now && a.actor != author {
 			of[a.action()][c]++
 			most[a.action()] = max(most[a.action()], of[a.action()][c])
@@ -81,31 +79,10 @@ func (a act) compare(b act) int {
 	return cmp.Or(cmp.Compare(a.actor, b.actor), cmp.Compare(a.mark, b.mark), cmp.Compare(a.at, b.at))
 }
 
-// positive says which actions make a rate rise.
-func (a Action) positive() bool { return a != Dislike && a != Report && a < Actions }
+// raising are the actions that make a rate rise.
+const raising = AllActions &^ (1<<Dislike | 1<<Report)
 
-// insert keeps the order. Long lists grow by a 32nd: memory is scarcer
-// than the time to copy.
-func insert(acts []act, a act) []act {
-	i, _ := slices.BinarySearchFunc(acts, a, act.compare)
-	if len(acts) == cap(acts) {
-		grown := make([]act, len(acts), len(acts)+len(acts)/32+1)
-		copy(grown, acts)
-		acts = grown
-	}
-	acts = append(acts, act{})
-	copy(acts[i+1:], acts[i:])
-	acts[i] = a
-	return acts
-}
-
-// groupOf is the range of an actor's acts.
-func groupOf(acts []act, actor uint32) (from, to int) {
-	from, _ = slices.BinarySearchFunc(acts, actor, func(a act, n uint32) int { return cmp.Compare(a.actor, n) })
-	for to = from; to < len(acts) && acts[to].actor == actor; to++ {
-	}
-	return from, to
-}
+func (a Action) positive() bool { return raising.Has(a) }
 
 // share is what one key adds to a note's counts: which actions, and the time of
 // the first that makes rates rise.
@@ -114,10 +91,16 @@ type share struct {
 	first uint32 // MaxUint32: none
 }
 
-// shareOf reads a group as of now.
-func shareOf(group []act, now uint32) share {
-	s := share{first: math.MaxUint32}
-	for _, a := range group {
+// share reads, as of now, what the actor of the from-th act did, whose acts
+// begin there, and says where they end.
+func (r *rows) share(from int, now uint32) (s share, to int) {
+	s.first = math.MaxUint32
+	actor := r.actor(from)
+	for to = from; to < r.n; to++ {
+		a := r.act(to)
+		if a.actor != actor {
+			break
+		}
 		if a.at > now {
 			continue
 		}
@@ -126,7 +109,7 @@ func shareOf(group []act, now uint32) share {
 			s.first = min(s.first, a.at)
 		}
 	}
-	return s
+	return s, to
 }
 
 // sums are a note's counts. Rates are as of at.
@@ -179,17 +162,16 @@ func (s *sums) advance(to uint32) {
 }
 
 // sum counts acts as of now, those of the note's author left out.
-func (a *actors) sum(acts []act, author, now uint32) (s sums) {
+func (a *actors) sum(acts list, author, now uint32) (s sums) {
 	s.at = now
-	for i := 0; i < len(acts); {
-		j := i + 1
-		for j < len(acts) && acts[j].actor == acts[i].actor {
-			j++
+	r := acts.rows()
+	for i := 0; i < r.n; {
+		actor := r.actor(i)
+		share, to := r.share(i, now)
+		if actor != author {
+			s.add(share, a.weight[actor], 1)
 		}
-		if acts[i].actor != author {
-			s.add(shareOf(acts[i:j], now), a.weight[acts[i].actor], 1)
-		}
-		i = j
+		i = to
 	}
 	return s
 }

@@ -81,13 +81,18 @@ func TestMemoryStaysWithin250BytesANoteAnd12AnActor(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's own memory is not ours")
 	}
-	for _, size := range []struct{ notes, acts, keys int }{{100_000, 200_000, 40_000}, {100_000, 1_000_000, 40_000}, {50_000, 1_000_000, 40_000}} {
+	// From many notes that nobody acts on to few that all do, by few keys and by
+	// more than there are notes.
+	for _, size := range []struct{ notes, acts, keys int }{
+		{100_000, 0, 40_000}, {100_000, 200_000, 40_000}, {100_000, 1_000_000, 40_000}, {50_000, 1_000_000, 40_000},
+		{20_000, 1_000_000, 40_000}, {20_000, 1_000_000, 1_000}, {5_000, 1_000_000, 10_000}, {5_000, 1_000_000, 40_000},
+	} {
 		c := newCrowd(size.notes, size.keys)
 		before := heap()
 		b := c.fill(size.acts)
 		used := heap() - before
 		want := 250*int64(b.live) + 12*int64(b.acts)
-		t.Logf("%d notes, %d acts, %d keys: %d bytes, of %d allowed: %.0f %%", b.live, b.acts, len(b.actors.list), used, want, 100*float64(used)/float64(want))
+		t.Logf("%d notes, %d acts, %d keys: %d bytes, of %d allowed: %.0f %%", b.live, b.acts, b.actors.size, used, want, 100*float64(used)/float64(want))
 		if used > want {
 			t.Errorf("%d notes with %d acts take %d bytes, allowed %d", b.live, b.acts, used, want)
 		}
@@ -99,10 +104,12 @@ func BenchmarkApply(b *testing.B) {
 	c := newCrowd(100_000, 40_000)
 	book := c.fill(500_000)
 	i := 500_000
+	begin := cpuTime()
 	for b.Loop() {
 		book.put(c.act(i))
 		i++
 	}
+	b.ReportMetric(float64(cpuTime()-begin)/float64(b.N), "cpu-ns/op")
 }
 
 func BenchmarkDrop(b *testing.B) {
@@ -128,6 +135,7 @@ func BenchmarkLook2000(b *testing.B) {
 	for i := range lens.Known {
 		lens.Known[i] = UnknownTrust
 	}
+	begin := cpuTime()
 	for b.Loop() {
 		for _, id := range c.ids[:2000] {
 			n, _ := r.Find(id)
@@ -135,6 +143,30 @@ func BenchmarkLook2000(b *testing.B) {
 			r.Look(n, lens, &counts)
 		}
 	}
+	b.ReportMetric(float64(cpuTime()-begin)/float64(b.N), "cpu-ns/op")
+}
+
+// BenchmarkRead2000 takes what is the same for every reader: counts, support,
+// who acted.
+func BenchmarkRead2000(b *testing.B) {
+	c := newCrowd(100_000, 40_000)
+	book := c.fill(500_000)
+	r := &Reader{book, moment32(c.now)}
+	begin, seen := cpuTime(), 0
+	for b.Loop() {
+		for _, id := range c.ids[:2000] {
+			n, _ := r.Find(id)
+			r.Counts(n, nil)
+			r.Support(n)
+			for range func(yield func(uint32, int64) bool) {
+				r.Acts(n, func(actor uint32, _ Action, at int64) bool { return yield(actor, at) })
+			} {
+				seen++
+			}
+			r.Actors(n, func(uint32, Deeds) bool { seen++; return true })
+		}
+	}
+	b.ReportMetric(float64(cpuTime()-begin)/float64(b.N), "cpu-ns/op")
 }
 
 // eventsOf writes a log of real shape: kinds 1 and 7.

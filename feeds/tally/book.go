@@ -3,7 +3,6 @@ package tally
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"math"
 	"slices"
 	"sort"
 )
@@ -104,7 +103,7 @@ func (b *book) putNote(s *statement) {
 	b.live++
 	author := b.actors.intern(s.author)
 	n.author, n.created, n.expires, n.kind = author, s.created, s.note.expires, s.note.kind
-	b.actors.list[author].refs++
+	b.actors.at(author).refs++
 	b.actors.seen(author, s.created)
 	b.chain(at)
 	b.twins.add(at, n, s.note.sketch)
@@ -142,7 +141,7 @@ func (b *book) refTo(t target) ref {
 // chain puts a note at the head of its author's notes.
 func (b *book) chain(at uint32) {
 	n := b.notes.at(at)
-	head := &b.actors.list[n.author].notes
+	head := &b.actors.at(n.author).notes
 	n.next, n.prev = *head, 0
 	if *head != 0 {
 		b.notes.at(*head - 1).prev = at + 1
@@ -179,7 +178,7 @@ func (b *book) detach(at uint32) {
 	if n.prev != 0 {
 		b.notes.at(n.prev - 1).next = n.next
 	} else {
-		b.actors.list[author].notes = n.next
+		b.actors.at(author).notes = n.next
 	}
 	if n.next != 0 {
 		b.notes.at(n.next - 1).prev = n.prev
@@ -216,22 +215,21 @@ func (b *book) putDeed(s *statement, d deed) {
 	actor := b.actors.intern(s.actor)
 	n := b.notes.at(at)
 	a := newAct(actor, s.created, d.action, s.classOf(d), s.event)
-	from, to := groupOf(n.acts, actor)
-	if slices.ContainsFunc(n.acts[from:to], func(o act) bool { return o.mark == a.mark }) {
+	if r := n.acts.rows(); r.has(actor, a.mark) {
 		b.actors.forget(actor)
 		return // read before
 	}
-	b.actors.list[actor].refs++
+	b.actors.at(actor).refs++
 	b.actors.seen(actor, s.created)
 	b.acts++
-	b.share(n, actor, func() { n.acts = insert(n.acts, a) })
+	b.share(n, actor, func() { n.acts = n.acts.insert(a) })
 	n.latest = max(n.latest, a.at)
 	n.proven = n.proven || a.class() != 0
 	b.notes.marks[at] |= bits(actor)
 	if d.action == Zap {
 		n.more().zaps = append(n.more().zaps, zap{msat: s.msat, actor: actor, at: s.created, mark: a.mark, event: binary.BigEndian.Uint64(s.event[:])})
 	}
-	if len(n.acts) >= crowd && (n.extra == nil || n.extra.sums == nil) {
+	if n.acts.len() >= crowd && (n.extra == nil || n.extra.sums == nil) {
 		b.settle(at)
 	}
 }
@@ -243,24 +241,22 @@ func (b *book) share(n *note, actor uint32, change func()) {
 		return
 	}
 	weight := b.actors.weight[actor]
-	from, to := groupOf(n.acts, actor)
-	n.extra.sums.add(shareOf(n.acts[from:to], math.MaxUint32), weight, -1)
+	n.extra.sums.add(n.acts.shareOf(actor), weight, -1)
 	change()
-	from, to = groupOf(n.acts, actor)
-	n.extra.sums.add(shareOf(n.acts[from:to], math.MaxUint32), weight, 1)
+	n.extra.sums.add(n.acts.shareOf(actor), weight, 1)
 }
 
 // settle adds a note's sums up anew, or does without them.
 func (b *book) settle(at uint32) {
 	n := b.notes.at(at)
-	if len(n.acts) < crowd {
+	if n.acts.len() < crowd {
 		if n.extra != nil {
 			n.extra.sums = nil
 		}
 		return
 	}
 	var latest uint32
-	for _, a := range n.acts {
+	for a := range n.acts.all {
 		latest = max(latest, a.at)
 	}
 	s := b.actors.sum(n.acts, n.author, latest)
@@ -272,14 +268,14 @@ func (b *book) settle(at uint32) {
 func (b *book) putAgainst(actor uint32, s *statement, d deed) {
 	of := b.actors.intern(d.against)
 	a := newAct(actor, s.created, d.action, s.classOf(d), s.event)
-	if slices.ContainsFunc(b.actors.about[of], func(o act) bool { return o.actor == actor && o.mark == a.mark }) {
+	if r := b.actors.about[of].rows(); r.has(actor, a.mark) {
 		b.actors.forget(actor)
 		b.actors.forget(of)
 		return
 	}
-	b.actors.list[actor].refs++
-	b.actors.list[of].refs++
-	b.actors.about[of] = insert(b.actors.about[of], a)
+	b.actors.at(actor).refs++
+	b.actors.at(of).refs++
+	b.actors.about[of] = b.actors.about[of].insert(a)
 	b.acts++
 }
 
@@ -294,7 +290,7 @@ func (b *book) putMutes(s *statement) {
 		b.dropAgainst(actor, held.event)
 	}
 	b.lists[actor] = stamp{s.event, s.created}
-	b.actors.list[actor].refs++
+	b.actors.at(actor).refs++
 	for _, key := range s.mutes {
 		b.putAgainst(b.actors.intern(s.author), s, deed{action: Mute, against: key})
 	}

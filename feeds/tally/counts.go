@@ -54,7 +54,7 @@ func (t *Tally) Read(now int64, fn func(*Reader)) {
 }
 
 // Key is the key at a place.
-func (r *Reader) Key(actor uint32) Key { return r.b.actors.list[actor].key }
+func (r *Reader) Key(actor uint32) Key { return *r.b.actors.name(actor) }
 
 // Place is where a key is; NoPlace when nothing is known of it.
 func (r *Reader) Place(key Key) uint32 {
@@ -67,7 +67,7 @@ func (r *Reader) Place(key Key) uint32 {
 // Places is one more than the highest place a key may have, and a number that
 // changes when a place has been given to another key.
 func (r *Reader) Places() (size int, reused uint64) {
-	return len(r.b.actors.list), uint64(r.b.era)<<40 + r.b.actors.reuse
+	return r.b.actors.size, uint64(r.b.era)<<40 + r.b.actors.reuse
 }
 
 // Weight is the trust of a key at the epoch.
@@ -132,7 +132,7 @@ func (r *Reader) Recent(yield func(Note) bool) {
 
 // By yields an author's live notes, the last to arrive first, at most 200.
 func (r *Reader) By(author uint32, yield func(Note) bool) {
-	at := r.b.actors.list[author].notes
+	at := r.b.actors.at(author).notes
 	for steps, ahead := 0, 0; at != 0 && steps < mostChain && ahead < 16*mostChain; {
 		n, ok := r.note(at - 1)
 		at = r.b.notes.at(at - 1).next
@@ -152,7 +152,7 @@ func (r *Reader) By(author uint32, yield func(Note) bool) {
 func (r *Reader) Newest(authors []uint32, since int64, yield func(Note) bool) {
 	var found []uint64 // created_at and place
 	for _, author := range authors {
-		at := r.b.actors.list[author].notes
+		at := r.b.actors.at(author).notes
 		for steps := 0; at != 0 && steps < 16*mostChain; steps++ {
 			n := r.b.notes.at(at - 1)
 			if n.created <= r.now && int64(n.created) >= since {
@@ -199,8 +199,9 @@ const each = 4096 // places
 // Acts yields what was done with a note by now, but for what its author did:
 // who, what, when.
 func (r *Reader) Acts(n Note, yield func(actor uint32, action Action, at int64) bool) {
-	for _, a := range n.inner.acts {
-		if a.at <= r.now && a.actor != n.Author && !yield(a.actor, a.action(), int64(a.at)) {
+	acts := n.inner.acts.rows()
+	for i := range acts.n {
+		if a := acts.act(i); a.at <= r.now && a.actor != n.Author && !yield(a.actor, a.action(), int64(a.at)) {
 			return
 		}
 	}
@@ -318,7 +319,7 @@ func (r *Reader) Thread(n Note) Thread {
 		t.ParentAuthor = parent.author
 	}
 	last := uint32(nobody)
-	for _, a := range parent.acts {
+	for a := range parent.acts.all {
 		if a.action() == Reply && a.at <= r.now && a.actor != n.Author && a.actor != last {
 			last = a.actor
 			t.Siblings++
@@ -352,7 +353,7 @@ type Author struct {
 
 // Author looks at an author's notes.
 func (r *Reader) Author(of uint32) (a Author) {
-	if first := r.b.actors.list[of].first; first <= r.now {
+	if first := r.b.actors.at(of).first; first <= r.now {
 		a.FirstSeen = int64(first)
 	}
 	for n := range func(yield func(Note) bool) { r.By(of, yield) } {
@@ -388,7 +389,7 @@ func (r *Reader) Author(of uint32) (a Author) {
 // trust.
 func (r *Reader) against(of uint32, action Action) (keys int, trust float32) {
 	last := uint32(nobody)
-	for _, a := range r.b.actors.about[of] {
+	for a := range r.b.actors.about[of].all {
 		if a.action() == action && a.at <= r.now && a.actor != last {
 			last = a.actor
 			keys++
@@ -403,7 +404,7 @@ func (r *Reader) against(of uint32, action Action) (keys int, trust float32) {
 func (r *Reader) AuthorActors(of uint32) (actors [Actions]uint32, trust [Actions]float32) {
 	done := map[uint32]uint16{}
 	for n := range func(yield func(Note) bool) { r.By(of, yield) } {
-		for _, a := range n.inner.acts {
+		for a := range n.inner.acts.all {
 			if a.at <= r.now && a.actor != of {
 				done[a.actor] |= 1 << a.action()
 			}
@@ -425,7 +426,7 @@ func (r *Reader) AuthorActors(of uint32) (actors [Actions]uint32, trust [Actions
 }
 
 // FirstSeen is created_at of an author's first note seen here, Unix seconds.
-func (r *Reader) FirstSeen(author uint32) int64 { return int64(r.b.actors.list[author].first) }
+func (r *Reader) FirstSeen(author uint32) int64 { return int64(r.b.actors.at(author).first) }
 
 // Support is a note's likes, answers, reposts, quotes and zaps less its
 // dislikes and reports, each key once per action and as its trust.
@@ -437,11 +438,14 @@ func (r *Reader) Support(n Note) float64 {
 		return support(&x.sums.trust)
 	}
 	var trust [Actions]uint32
-	acts := n.inner.acts
-	for i, a := range acts {
-		if a.actor == n.Author || a.at > r.now || i > 0 && acts[i-1].actor == a.actor && acts[i-1].action() == a.action() && acts[i-1].at <= r.now {
+	acts := n.inner.acts.rows()
+	before := act{actor: nobody}
+	for i := range acts.n {
+		a := acts.act(i)
+		if a.actor == n.Author || a.at > r.now || before.actor == a.actor && before.action() == a.action() {
 			continue
 		}
+		before = a
 		trust[a.action()] += uint32(r.b.actors.weight[a.actor])
 	}
 	return support(&trust)

@@ -149,7 +149,7 @@ func TestBoundsHoldAndTheOldestGoFirst(t *testing.T) {
 			t.Errorf("note %d of 100: held %v", i, ok)
 		}
 	}
-	if a, _ := b.actors.find(keyOf(2, 0)); b.actors.list[a].first != 1000 {
+	if a, _ := b.actors.find(keyOf(2, 0)); b.actors.at(a).first != 1000 {
 		t.Error("an author whose notes have become old looks new")
 	}
 }
@@ -230,7 +230,7 @@ func TestStrangersOfWeightDisplaceNobodyTheViewerTrusts(t *testing.T) {
 		t.Errorf("the viewer's counts are %v, want 23", c.Viewer[Like])
 	}
 	// cells filled beforehand say the same as asking
-	lens.Known = make([]uint32, len(b.actors.list))
+	lens.Known = make([]uint32, b.actors.size)
 	for i := range lens.Known {
 		lens.Known[i] = math.Float32bits(lens.AskTrust(uint32(i)))
 	}

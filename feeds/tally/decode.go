@@ -10,6 +10,7 @@ import (
 type reader struct {
 	rest []byte
 	bad  bool
+	acts []act // of the list read last
 }
 
 func (r *reader) take(n int) []byte {
@@ -62,15 +63,23 @@ func (r *reader) ref() ref { return ref{r.u32(), r.u32()} }
 
 func (r *reader) act(keys int) act { return act{r.below(keys), r.u32(), r.u32()} }
 
+func (r *reader) list(keys int) list {
+	r.acts = r.acts[:0]
+	for range r.count(12) {
+		r.acts = append(r.acts, r.act(keys))
+	}
+	return pack(r.acts)
+}
+
 // decode reads a book, and derives all that encode leaves out: indexes, chains,
 // sums, how often a key is named.
 func decode(body []byte) (*state, error) {
 	r, b := &reader{rest: body}, newBook()
 	b.change, b.purged = r.u64(), r.u64()
 	keys := r.count(36)
-	b.actors.list, b.actors.weight = make([]actor, keys), make([]uint16, keys)
-	for i := range b.actors.list {
-		b.actors.list[i].key, b.actors.list[i].first = r.key(), r.u32()
+	b.actors.grow(keys)
+	for n := range uint32(keys) {
+		*b.actors.name(n), b.actors.at(n).first = r.key(), r.u32()
 	}
 	r.notes(b)
 	r.about(b)
@@ -105,7 +114,7 @@ func (r *reader) receipt() *receipt {
 }
 
 func (r *reader) notes(b *book) {
-	keys, size := len(b.actors.list), r.count(36)
+	keys, size := b.actors.size, r.count(36)
 	for at := range size {
 		if at>>pageBits == len(b.notes.pages) {
 			b.notes.pages = append(b.notes.pages, make([]note, 1<<pageBits))
@@ -131,12 +140,7 @@ func (r *reader) note(b *book, at uint32, n *note, keys int) {
 		b.twins.add(at, n, sketch)
 	}
 	n.parent, n.root = r.ref(), r.ref()
-	if some := r.count(12); some > 0 {
-		n.acts = make([]act, some)
-		for i := range n.acts {
-			n.acts[i] = r.act(keys)
-		}
-	}
+	n.acts = r.list(keys)
 	if address := r.key(); address != (Key{}) {
 		n.more().address = address
 	}
@@ -147,14 +151,10 @@ func (r *reader) note(b *book, at uint32, n *note, keys int) {
 }
 
 func (r *reader) about(b *book) {
-	keys := len(b.actors.list)
+	keys := b.actors.size
 	for range r.count(8) {
 		of := r.below(keys)
-		acts := make([]act, r.count(12))
-		for i := range acts {
-			acts[i] = r.act(keys)
-		}
-		b.actors.about[of] = acts
+		b.actors.about[of] = r.list(keys)
 	}
 	for range r.count(40) {
 		b.lists[r.below(keys)] = stamp{r.key(), r.u32()}
@@ -163,15 +163,16 @@ func (r *reader) about(b *book) {
 
 // derive makes what follows from keys, notes and acts.
 func (b *book) derive() error {
-	for i := range b.actors.list {
-		if b.actors.list[i].key == (Key{}) {
-			b.actors.free = append(b.actors.free, uint32(i))
+	for n := range uint32(b.actors.size) {
+		key := b.actors.name(n)
+		if *key == (Key{}) {
+			b.actors.free = append(b.actors.free, n)
 			continue
 		}
-		if _, twice := b.actors.find(b.actors.list[i].key); twice {
+		if _, twice := b.actors.find(*key); twice {
 			return errSnapshot
 		}
-		b.actors.index.add(uint32(i), b.actors.name)
+		b.actors.index.add(n, b.actors.name)
 	}
 	var live []uint32
 	for at := range b.notes.size {
@@ -200,22 +201,24 @@ func (b *book) deriveNote(at uint32, n *note) error {
 	if n.extra != nil && n.extra.address != (Key{}) {
 		b.notes.named[n.extra.address] = at
 	}
-	for i, a := range n.acts {
-		if i > 0 && n.acts[i-1].compare(a) > 0 || a.action() >= Actions {
+	before := act{}
+	for a := range n.acts.all {
+		if before.compare(a) > 0 || a.action() >= Actions {
 			return errSnapshot
 		}
-		b.actors.list[a.actor].refs++
+		before = a
+		b.actors.at(a.actor).refs++
 		b.notes.marks[at] |= bits(a.actor)
 		n.proven = n.proven || a.class() != 0
 	}
-	b.acts += len(n.acts)
+	b.acts += n.acts.len()
 	if !n.live() {
 		b.empty++
 		b.settle(at)
 		return nil
 	}
 	b.live++
-	b.actors.list[n.author].refs++
+	b.actors.at(n.author).refs++
 	b.chain(at)
 	b.settle(at)
 	return nil
@@ -223,14 +226,14 @@ func (b *book) deriveNote(at uint32, n *note) error {
 
 func (b *book) deriveAbout() {
 	for of, acts := range b.actors.about {
-		b.actors.list[of].refs += uint32(len(acts))
-		for _, a := range acts {
-			b.actors.list[a.actor].refs++
+		b.actors.at(of).refs += uint32(acts.len())
+		for a := range acts.all {
+			b.actors.at(a.actor).refs++
 		}
-		b.acts += len(acts)
+		b.acts += acts.len()
 	}
 	for of := range b.lists {
-		b.actors.list[of].refs++
+		b.actors.at(of).refs++
 	}
 }
 

@@ -25,18 +25,21 @@ type Deeds struct {
 // Actors yields each key that did something with a note by now, but for its
 // author, once: many events of one key are no more than one.
 func (r *Reader) Actors(n Note, yield func(actor uint32, did Deeds) bool) {
-	acts := n.inner.acts
-	for i := 0; i < len(acts); {
-		actor, did := acts[i].actor, Deeds{}
-		for ; i < len(acts) && acts[i].actor == actor; i++ {
-			a := acts[i]
-			if a.at > r.now {
-				continue
+	acts := n.inner.acts.rows()
+	for i := 0; i < acts.n; {
+		a := acts.act(i)
+		actor, did := a.actor, Deeds{}
+		for a.actor == actor {
+			if a.at <= r.now {
+				did.Done |= 1 << a.action()
+				if Liking.Has(a.action()) && (did.Liked == 0 || int64(a.at) < did.Liked) {
+					did.Liked = int64(a.at)
+				}
 			}
-			did.Done |= 1 << a.action()
-			if Liking.Has(a.action()) && (did.Liked == 0 || int64(a.at) < did.Liked) {
-				did.Liked = int64(a.at)
+			if i++; i == acts.n {
+				break
 			}
+			a = acts.act(i)
 		}
 		if did.Done != 0 && actor != n.Author && !yield(actor, did) {
 			return
@@ -50,10 +53,10 @@ type Version struct{ acts, latest, taken, epoch uint32 }
 
 // Version of what was done with a note.
 func (r *Reader) Version(n Note) Version {
-	return Version{uint32(len(n.inner.acts)), n.inner.latest, r.b.taken[n.place%uint32(len(r.b.taken))], r.b.epoch}
+	return Version{uint32(n.inner.acts.len()), n.inner.latest, r.b.taken[n.place%uint32(len(r.b.taken))], r.b.epoch}
 }
 
 // Size is how many acts there are on a note, and whether all were done by now.
 func (r *Reader) Size(n Note) (acts int, settled bool) {
-	return len(n.inner.acts), n.inner.latest <= r.now
+	return n.inner.acts.len(), n.inner.latest <= r.now
 }

@@ -36,7 +36,7 @@ func (b *book) drop(r removal) bool {
 
 // dropActs finds an actor's acts by the two bits that each leaves at a note.
 func (b *book) dropActs(actor uint32, r removal) {
-	b.actors.list[actor].refs++ // it must not go while its acts do
+	b.actors.at(actor).refs++ // it must not go while its acts do
 	defer b.actors.release(actor)
 	if r.kind == kindMutes || r.kind == kindReport {
 		b.dropAgainst(actor, r.event)
@@ -74,13 +74,14 @@ func (b *book) dropZap(event Key) {
 
 func (b *book) dropAct(at, actor uint32, event Key) {
 	n := b.notes.at(at)
-	from, to := groupOf(n.acts, actor)
+	r := n.acts.rows()
+	from, to := r.group(actor)
 	for i := to - 1; i >= from; i-- {
-		a := n.acts[i]
+		a := r.act(i)
 		if !a.from(event) {
 			continue
 		}
-		b.share(n, actor, func() { n.acts = slices.Delete(n.acts, i, i+1) })
+		b.share(n, actor, func() { n.acts = n.acts.remove(i) })
 		if a.action() == Zap {
 			x := n.more()
 			x.zaps = slices.DeleteFunc(x.zaps, func(z zap) bool { return z.actor == actor && z.mark == a.mark })
@@ -89,7 +90,7 @@ func (b *book) dropAct(at, actor uint32, event Key) {
 		b.change++
 		b.taken[at%uint32(len(b.taken))]++
 		b.actors.release(actor)
-		if len(n.acts) == crowd/2 {
+		if n.acts.len() == crowd/2 {
 			b.settle(at)
 		}
 	}
@@ -98,12 +99,13 @@ func (b *book) dropAct(at, actor uint32, event Key) {
 // dropAgainst takes back what an event of an actor did against authors.
 func (b *book) dropAgainst(actor uint32, event Key) {
 	for of, acts := range b.actors.about {
-		from, to := groupOf(acts, actor)
+		r := acts.rows()
+		from, to := r.group(actor)
 		for i := to - 1; i >= from; i-- {
-			if !acts[i].from(event) {
+			if a := r.act(i); !a.from(event) {
 				continue
 			}
-			acts = slices.Delete(acts, i, i+1)
+			acts = acts.remove(i)
 			b.acts--
 			b.change++
 			b.actors.release(actor)
@@ -125,10 +127,10 @@ func (b *book) remove(at uint32) {
 		b.empty++
 	}
 	b.empty--
-	for _, a := range n.acts {
+	for a := range n.acts.all {
 		b.actors.release(a.actor)
 	}
-	b.acts -= len(n.acts)
+	b.acts -= n.acts.len()
 	if n.extra != nil && n.extra.address != (Key{}) {
 		delete(b.notes.named, n.extra.address)
 	}
@@ -163,11 +165,11 @@ func (b *book) tidy(since uint32, most, places, keys int) {
 			b.remove(r.place - 1)
 		}
 	}
-	if len(b.actors.list)-len(b.actors.free) > keys {
+	if b.actors.held() > keys {
 		b.actors.aging = false
-		for n := range b.actors.list {
-			if b.actors.list[n].key != (Key{}) {
-				b.actors.forget(uint32(n))
+		for n := range uint32(b.actors.size) {
+			if *b.actors.name(n) != (Key{}) {
+				b.actors.forget(n)
 			}
 		}
 	}

@@ -28,6 +28,7 @@ type Lens struct {
 	Followed []uint64
 
 	seen   []uint32 // by act of the note that is looked at: the cell of the first act of a key, 0 for others
+	picked []uint32 // the acts whose cells count
 	steps  [steps]uint32
 	coarse [steps / stride]uint32
 }
@@ -113,31 +114,31 @@ func (b *bar) lets(at int) bool {
 }
 
 // look fills seen, and finds the bar.
-func (l *Lens) look(r *Reader, n Note) bar {
-	acts := n.inner.acts
-	l.seen = slices.Grow(l.seen[:0], len(acts))[:len(acts)]
-	crowded := len(acts) > mostLens
+func (l *Lens) look(r *Reader, n Note, acts *rows) bar {
+	l.seen = slices.Grow(l.seen[:0], acts.n)[:acts.n]
+	crowded := acts.n > mostLens
 	if crowded {
 		clear(l.steps[:])
 		clear(l.coarse[:])
 	}
 	last, sure := uint32(nobody), n.inner.latest <= r.now
-	for i := range acts {
-		a := &acts[i]
-		if a.actor == last || a.actor == n.Author || !sure && a.at > r.now {
+	acts.actors(l.seen)
+	for i, actor := range l.seen {
+		if actor == last || actor == n.Author || !sure && acts.at(i) > r.now {
 			l.seen[i] = 0
 			continue
 		}
-		last = a.actor
+		last = actor
 		cell := l.known(last)
 		if cell == UnknownTrust {
 			cell = l.ask(last)
 		}
 		l.seen[i] = cell
 		if crowded {
-			at := step(cell)
-			l.steps[at]++
-			l.coarse[at/stride]++
+			if at := step(cell); at > 0 {
+				l.steps[at]++
+				l.coarse[at/stride]++
+			}
 		}
 	}
 	if !crowded {
@@ -167,49 +168,58 @@ func (l *Lens) bar() bar {
 // seen for whom the viewer follows; trust is summed over those whom the viewer
 // trusts most.
 func (r *Reader) Look(n Note, lens *Lens, c *Counts) {
-	acts := n.inner.acts
-	if len(acts) == 0 {
+	if len(n.inner.acts) == 0 {
 		return
 	}
-	bar := lens.look(r, n)
+	acts := n.inner.acts.rows()
+	bar := lens.look(r, n, &acts)
 	low := uint32(1) // cells below stand under the bar: half a step is more than rounding adds
 	if bar.at > 0 {
 		low = math.Float32bits((float32(bar.at) - 0.5) / (steps - 1))
 	}
-	for i, cell := range lens.seen {
-		if cell < low {
-			continue
-		}
-		r.see(acts[i:], cell, &bar, c)
+	for _, i := range lens.pick(low) {
+		r.see(&acts, int(i), lens.seen[i], &bar, c)
 	}
 }
 
-// see adds what one key did, whose acts stand first.
-func (r *Reader) see(acts []act, cell uint32, bar *bar, c *Counts) {
+// pick is where the cells stand that are no lower. Few are, here and there, so
+// it takes no branch for them that a processor would have to guess.
+func (l *Lens) pick(low uint32) []uint32 {
+	l.picked = slices.Grow(l.picked[:0], len(l.seen))[:len(l.seen)]
+	n := 0
+	for i, cell := range l.seen {
+		l.picked[n] = uint32(i)
+		one := 0
+		if cell >= low {
+			one = 1
+		}
+		n += one
+	}
+	return l.picked[:n]
+}
+
+// see adds what one key did, whose acts begin at from.
+func (r *Reader) see(acts *rows, from int, cell uint32, bar *bar, c *Counts) {
 	at := step(cell)
 	if cell < cellSelf && at < bar.at {
 		return
 	}
-	to := 1
-	for to < len(acts) && acts[to].actor == acts[0].actor {
-		to++
-	}
-	sh := shareOf(acts[:to], r.now)
-	if cell&cellSelf != 0 {
-		c.Acted = c.Acted || sh.first != math.MaxUint32
-	}
-	if sh.done == 0 {
+	did := acts.done(from, r.now)
+	if did == 0 {
 		return
+	}
+	if cell&cellSelf != 0 {
+		c.Acted = c.Acted || did.Any(raising)
 	}
 	trust := math.Float32frombits(cell & cellTrust)
 	if bar.lets(at) {
-		for done := sh.done; done != 0; done &= done - 1 {
+		for done := uint16(did); done != 0; done &= done - 1 {
 			c.Viewer[digits.TrailingZeros16(done)] += trust
 		}
 	}
 	if cell&cellFollows != 0 {
 		c.ProofTrust += trust
-		for done := sh.done; done != 0; done &= done - 1 {
+		for done := uint16(did); done != 0; done &= done - 1 {
 			c.Proof[digits.TrailingZeros16(done)]++
 		}
 	}

@@ -3,6 +3,7 @@ package tally
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -17,15 +18,23 @@ func (r *Reader) plainLook(n Note, lens *Lens, c *Counts) {
 		share   share
 	}
 	var all []person
-	acts := n.inner.acts
-	for i := 0; i < len(acts); {
-		from, to := groupOf(acts, acts[i].actor)
-		i = to
-		if acts[from].actor == n.Author {
+	acts := slices.Collect(n.inner.acts.all)
+	for from, to := 0, 0; from < len(acts); from = to {
+		who := acts[from].actor
+		share := share{first: math.MaxUint32}
+		for to = from; to < len(acts) && acts[to].actor == who; to++ {
+			if a := acts[to]; a.at <= r.now {
+				share.done |= 1 << a.action()
+				if a.action().positive() {
+					share.first = min(share.first, a.at)
+				}
+			}
+		}
+		if who == n.Author {
 			continue
 		}
-		p := person{trust: lens.AskTrust(acts[from].actor), self: acts[from].actor == lens.Self, share: shareOf(acts[from:to], r.now)}
-		p.follows = p.trust > 0 && lens.AskFollows(acts[from].actor)
+		p := person{trust: lens.AskTrust(who), self: who == lens.Self, share: share}
+		p.follows = p.trust > 0 && lens.AskFollows(who)
 		if p.share.done != 0 {
 			all = append(all, p)
 		}
@@ -68,7 +77,7 @@ func TestLooksAreThoseOfAPlainModel(t *testing.T) {
 			b.put(&statement{event: keyOf(9, n), author: who, actor: who, created: uint32(1000 + rnd.IntN(1000)),
 				deeds: []deed{{action: Action(rnd.IntN(int(Actions))), on: target{id: note}}}})
 		}
-		trusts, follows := make([]float32, len(b.actors.list)), make([]bool, len(b.actors.list))
+		trusts, follows := make([]float32, b.actors.size), make([]bool, b.actors.size)
 		for i := range trusts {
 			switch rnd.IntN(4) {
 			case 0:

@@ -25,7 +25,7 @@ type note struct {
 	gen     uint32 // how often the place has been given up
 	kind    uint16
 	proven  bool // some act was a person's
-	acts    []act
+	acts    list
 	extra   *extra
 }
 

@@ -122,6 +122,13 @@ func (w *writer) act(a act) {
 	w.u32(a.mark)
 }
 
+func (w *writer) list(acts list) {
+	w.u32(uint32(acts.len()))
+	for a := range acts.all {
+		w.act(a)
+	}
+}
+
 func (w *writer) ref(r ref) {
 	w.u32(r.place)
 	w.u32(r.gen)
@@ -129,13 +136,13 @@ func (w *writer) ref(r ref) {
 
 // encode writes a book. The caller holds the lock.
 func encode(b *book, waiting []*receipt) []byte {
-	w := &writer{out: make([]byte, 0, len(b.actors.list)*37+int(b.notes.size)*90+b.acts*12+1024)}
+	w := &writer{out: make([]byte, 0, b.actors.size*37+int(b.notes.size)*90+b.acts*12+1024)}
 	w.u64(b.change)
 	w.u64(b.purged)
-	w.u32(uint32(len(b.actors.list)))
-	for _, a := range b.actors.list {
-		w.key(a.key)
-		w.u32(a.first)
+	w.u32(uint32(b.actors.size))
+	for n := range uint32(b.actors.size) {
+		w.key(*b.actors.name(n))
+		w.u32(b.actors.at(n).first)
 	}
 	w.u32(b.notes.size)
 	for at := range b.notes.size {
@@ -165,10 +172,7 @@ func (w *writer) note(n *note, sketch uint64) {
 	w.u64(sketch)
 	w.ref(n.parent)
 	w.ref(n.root)
-	w.u32(uint32(len(n.acts)))
-	for _, a := range n.acts {
-		w.act(a)
-	}
+	w.list(n.acts)
 	if n.extra == nil {
 		w.key(Key{})
 		w.u32(0)
@@ -189,10 +193,7 @@ func (w *writer) about(b *book) {
 	w.u32(uint32(len(b.actors.about)))
 	for of, acts := range b.actors.about {
 		w.u32(of)
-		w.u32(uint32(len(acts)))
-		for _, a := range acts {
-			w.act(a)
-		}
+		w.list(acts)
 	}
 	w.u32(uint32(len(b.lists)))
 	for of, s := range b.lists {

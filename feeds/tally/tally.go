@@ -160,7 +160,7 @@ func (t *Tally) Stats() Stats {
 	b := t.book
 	return Stats{
 		Notes: b.live, Places: b.empty, Acts: b.acts,
-		Keys: len(b.actors.list) - len(b.actors.free), Epoch: t.epoch, Zaps: int(t.waiting.size.Load()),
+		Keys: b.actors.held(), Epoch: t.epoch, Zaps: int(t.waiting.size.Load()),
 	}
 }
 
@@ -177,10 +177,10 @@ func (t *Tally) Reweigh(now time.Time) {
 	b := t.book
 	b.actors.trust, t.heaviest = trust, 0
 	b.epoch++
-	for i := range b.actors.list {
-		if key := b.actors.list[i].key; key != (Key{}) {
-			b.actors.weight[i] = weigh(trust(key))
-			t.heaviest = max(t.heaviest, b.actors.weight[i])
+	for n := range uint32(b.actors.size) {
+		if key := *b.actors.name(n); key != (Key{}) {
+			b.actors.weight[n] = weigh(trust(key))
+			t.heaviest = max(t.heaviest, b.actors.weight[n])
 		}
 	}
 	for at := range b.notes.size {

@@ -97,9 +97,9 @@ func quarter(sketch uint64, i int) uint16 { return uint16(sketch >> (16 * i)) }
 // differ in two bytes share two quarters at least. All that a walk looks at
 // lies close together, by place of the note.
 type twins struct {
-	heads [bands][]uint32 // place + 1 of the newest arrived, by quarter
-	rows  []twin
-	drops uint32 // counts what was taken out
+	heads [bands]heads           // the newest arrived, by quarter
+	pages []*[1 << pageBits]twin // by place; nil: nobody there has a sketch
+	drops uint32                 // counts what was taken out
 }
 
 type twin struct {
@@ -111,20 +111,34 @@ type twin struct {
 
 func newTwins() (t twins) {
 	for i := range t.heads {
-		t.heads[i] = make([]uint32, 1<<16)
+		t.heads[i] = newHeads()
 	}
 	return t
 }
 
-// row is a note's; there is room for it afterwards.
+// at is the row of a place that has had a sketch.
+func (t *twins) at(place uint32) *twin { return &t.pages[place>>pageBits][place&(1<<pageBits-1)] }
+
+// row is a place's; there is room for it afterwards.
 func (t *twins) row(place uint32) *twin {
-	if n := int(place) + 1; n > cap(t.rows) {
-		t.rows = append(make([]twin, 0, n+n/32+1024), t.rows...)
+	page := int(place >> pageBits)
+	for page >= len(t.pages) {
+		t.pages = append(t.pages, nil)
 	}
-	for int(place) >= len(t.rows) {
-		t.rows = append(t.rows, twin{})
+	if t.pages[page] == nil {
+		t.pages[page] = new([1 << pageBits]twin)
 	}
-	return &t.rows[place]
+	return t.at(place)
+}
+
+// quarterOf says which i-th quarter the sketch of a place has.
+func (t *twins) quarterOf(i int) func(place uint32) uint16 {
+	return func(place uint32) uint16 { return quarter(t.at(place).sketch, i) }
+}
+
+// head of the chain of the notes that share a sketch's i-th quarter.
+func (t *twins) head(sketch uint64, i int) uint32 {
+	return t.heads[i].at(quarter(sketch, i), t.quarterOf(i))
 }
 
 func (t *twins) add(place uint32, n *note, sketch uint64) {
@@ -134,41 +148,44 @@ func (t *twins) add(place uint32, n *note, sketch uint64) {
 	row := t.row(place)
 	*row = twin{sketch: sketch, created: n.created, author: n.author}
 	for i := range bands {
-		head := &t.heads[i][quarter(sketch, i)]
-		row.next[i] = *head
-		if *head != 0 {
-			t.rows[*head-1].prev[i] = place + 1
+		head := t.head(sketch, i)
+		row.next[i] = head
+		if head != 0 {
+			t.at(head - 1).prev[i] = place + 1
 		}
-		*head = place + 1
+		t.heads[i].set(quarter(sketch, i), place+1, t.quarterOf(i))
 	}
 }
 
 func (t *twins) drop(place uint32) {
-	if int(place) >= len(t.rows) || t.rows[place].sketch == 0 {
+	if t.sketch(place) == 0 {
 		return
 	}
-	row := t.rows[place]
+	row := t.at(place)
 	t.drops++
 	for i := range bands {
 		next, prev := row.next[i], row.prev[i]
-		if prev != 0 {
-			t.rows[prev-1].next[i] = next
-		} else {
-			t.heads[i][quarter(row.sketch, i)] = next
+		switch {
+		case prev != 0:
+			t.at(prev - 1).next[i] = next
+		case next != 0:
+			t.heads[i].set(quarter(row.sketch, i), next, t.quarterOf(i))
+		default:
+			t.heads[i].drop(quarter(row.sketch, i), t.quarterOf(i))
 		}
 		if next != 0 {
-			t.rows[next-1].prev[i] = prev
+			t.at(next - 1).prev[i] = prev
 		}
 	}
-	t.rows[place] = twin{}
+	*row = twin{}
 }
 
 // sketch is a note's; 0: it has none.
 func (t *twins) sketch(place uint32) uint64 {
-	if int(place) >= len(t.rows) {
+	if page := int(place >> pageBits); page >= len(t.pages) || t.pages[page] == nil {
 		return 0
 	}
-	return t.rows[place].sketch
+	return t.at(place).sketch
 }
 
 // crossing is what the four chains through a sketch were when they were walked:
@@ -185,7 +202,7 @@ func (t *twins) crossing(of uint32, now uint32) (x crossing) {
 	x.drops, x.of, x.now = t.drops, of, now
 	if sketch := t.sketch(of); sketch != 0 {
 		for i := range bands {
-			x.heads[i] = t.heads[i][quarter(sketch, i)]
+			x.heads[i] = t.head(sketch, i)
 		}
 	}
 	return x
@@ -208,14 +225,14 @@ func (t *twins) each(of uint32, now uint32, yield func(*twin)) (later bool) {
 	if sketch == 0 {
 		return false
 	}
-	row := &t.rows[of]
+	row := t.at(of)
 	for i := range bands {
 		if row.next[i] == 0 && row.prev[i] == 0 {
 			continue // nobody shares this quarter
 		}
-		place := t.heads[i][quarter(sketch, i)]
+		place := t.head(sketch, i)
 		for steps, ahead := 0, 0; place != 0 && steps < mostTwins && ahead < 16*mostTwins; {
-			at, other := place-1, &t.rows[place-1]
+			at, other := place-1, t.at(place-1)
 			place = other.next[i]
 			if other.created > now {
 				ahead++
