@@ -90,6 +90,10 @@ func (r *Relay) mayExamine() bool {
 	return false
 }
 
+// Coming is how many events are being examined or wait for it: most of them
+// are about to go to the log.
+func (r *Relay) Coming() int { return len(r.verify) + int(r.examining.Load()) }
+
 // verifier examines what is submitted until ctx ends.
 func (r *Relay) verifier(ctx context.Context) {
 	for {

@@ -71,3 +71,34 @@ func TestEventsThatAGateWaitsOnHoldUpNobody(t *testing.T) {
 		}
 	}
 }
+
+// The committer waits for those alone that are still to come.
+func TestWhatIsBeingExaminedIsComing(t *testing.T) {
+	g := &gathering{came: make(chan struct{}, 1), all: make(chan struct{})}
+	r := start(t, Config{}, func(p *Parts) { p.Gates = []Gate{{Name: "gathering", Gate: g}} })
+	ev := nostr.Event{Kind: 7, CreatedAt: nostr.Now()}
+	if err := ev.Sign(nostr.GeneratePrivateKey()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Coming(); n != 0 {
+		t.Errorf("%d events come to a relay that was given none", n)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := r.Publish(t.Context(), &ev, nil, admit.Peer{})
+		answered <- err
+	}()
+	<-g.came
+	if n := r.Coming(); n != 1 {
+		t.Errorf("%d events come while one is before a gate", n)
+	}
+	close(g.all)
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); r.Coming() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d events come after the last was answered", r.Coming())
+		}
+	}
+}

@@ -70,7 +70,7 @@ type Config struct {
 	Retention   []string `toml:"retention" reload:"yes" group:"The store" unit:"rules" help:"what is thrown away: \"kinds=7,20-22 age=90d\" (the first rule that names a kind decides), \"age=365d\" for all but replaceable kinds, \"size=50GiB\" (oldest first); empty: nothing"`
 	MapSize     Size     `toml:"map_size" unit:"bytes of address space" help:"upper bound of the database; costs nothing until used"`
 	BatchEvents int      `toml:"batch_events" unit:"events" help:"most events in one synced commit"`
-	BatchWait   Duration `toml:"batch_wait" unit:"time" help:"under load, a commit begins this long after the one before, so that more events join it"`
+	BatchWait   Duration `toml:"batch_wait" unit:"time" help:"under load, a commit begins this long after the one before, so that more events join it, and up to eight times as long while others are being verified"`
 
 	Runtime   string   `toml:"onnxruntime" group:"Models that rank" unit:"file" help:"libonnxruntime.so.1, of version 1.30.0 or later; empty: the one next to the program; without one, feeds show their fallback"`
 	Device    string   `toml:"device" unit:"auto, cuda, webgpu or cpu" help:"what models compute on; auto takes the first that works (agora ranker devices)"`

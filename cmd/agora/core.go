@@ -82,8 +82,11 @@ func (c *core) openRelay(more func(*core) (relay.Parts, error)) (err error) {
 	if err != nil {
 		return err
 	}
-	c.relay, err = relay.New(settings, parts)
-	return err
+	if c.relay, err = relay.New(settings, parts); err != nil {
+		return err
+	}
+	c.store.Expect(c.relay.Coming)
+	return nil
 }
 
 // storeConfig is the same for every command that writes: other ready sets or

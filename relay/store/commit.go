@@ -124,29 +124,23 @@ func (s *Store) commitLoop(ctx context.Context) error {
 		if err := w.commit(batch); err != nil {
 			return err
 		}
+		s.lastEnded = time.Now()
 	}
 }
 
 // gather waits for a first request and takes what has queued up behind it.
-// When the last commit was shared, the next one begins no sooner than
-// BatchWait after it began: a lone publisher never pays that, a crowd syncs
-// less often, and while one half of its events is committed the other half is
-// being verified. Waiting for all of them would let the processors rest
-// during the sync.
+// When the last commit was shared, the company is waited for: a commit writes
+// whole pages, so the more events share one, the less each costs. A lone
+// publisher never pays that.
 func (s *Store) gather(ctx context.Context, batch []request) []request {
 	select {
 	case r := <-s.queue:
 		batch = append(batch, r)
 	case <-ctx.Done():
-		select {
-		case r := <-s.queue:
-			batch = append(batch, r)
-		default:
-			return batch
-		}
 	}
-	crowded := s.lastBatch > 1
-	var timeout <-chan time.Time
+	if len(batch) > 0 && s.lastBatch > 1 {
+		s.awaitCompany(ctx)
+	}
 	for len(batch) < s.cfg.BatchSize {
 		select {
 		case r := <-s.queue:
@@ -154,23 +148,46 @@ func (s *Store) gather(ctx context.Context, batch []request) []request {
 			continue
 		default:
 		}
-		if !crowded {
-			break
-		}
-		if timeout == nil {
-			timeout = time.After(s.cfg.BatchWait - time.Since(s.lastBegan))
-		}
-		select {
-		case r := <-s.queue:
-			batch = append(batch, r)
-			continue
-		case <-timeout:
-		case <-ctx.Done():
-		}
 		break
 	}
 	s.lastBatch, s.lastBegan = len(batch), time.Now()
 	return batch
+}
+
+const (
+	// companyLook is how often the committer looks who has come. It does not
+	// wake for each request: it has a thread of its own, so that waking it
+	// costs a change of thread.
+	companyLook = time.Millisecond / 2
+	// companyTail is how long those who were just answered get to come back.
+	companyTail = time.Millisecond
+	// companyMost is how many times BatchWait the committer waits at most for
+	// those it was told of: some never come, for they are refused.
+	companyMost = 8
+)
+
+// awaitCompany returns when nobody more is to be waited for.
+func (s *Store) awaitCompany(ctx context.Context) {
+	look := time.NewTicker(companyLook)
+	defer look.Stop()
+	enough := min(s.cfg.BatchSize-1, cap(s.queue)) // with the one taken already
+	for len(s.queue) < enough && !s.waitedEnough(time.Now()) {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// waitedEnough says so BatchWait after the last commit began and companyTail
+// after it ended, or later while entries are on their way.
+func (s *Store) waitedEnough(now time.Time) bool {
+	since := now.Sub(s.lastBegan)
+	if since >= companyMost*s.cfg.BatchWait {
+		return true
+	}
+	return since >= s.cfg.BatchWait && now.Sub(s.lastEnded) >= companyTail && s.coming() == 0
 }
 
 // writer is the committer's workspace, owned by its goroutine.
@@ -180,7 +197,8 @@ type writer struct {
 	head    Pos
 	results []Result
 	notes   []note // what the sets must learn in the same commit
-	cleared bool   // a bulk removal ended or began: reload vanishing
+	pending pending
+	cleared bool // a bulk removal ended or began: reload vanishing
 	full    shortage
 }
 
@@ -265,6 +283,7 @@ func (w *writer) fail(r request, err error) error {
 // try runs the batch in one transaction and, when it is durable, answers.
 func (w *writer) try(batch []request) error {
 	w.results, w.notes, w.cleared = w.results[:0], w.notes[:0], false
+	w.pending.drop() // of a transaction that failed
 	err := w.s.env.UpdateLocked(func(txn *lmdb.Txn) error {
 		txn.RawRead = true
 		w.txn, w.head = txn, Pos(w.s.head.Load())
@@ -274,6 +293,9 @@ func (w *writer) try(batch []request) error {
 				return err
 			}
 			w.results = append(w.results, res)
+		}
+		if err := w.pending.flush(txn); err != nil {
+			return err
 		}
 		return w.s.sets.save(txn, w.notes)
 	})
@@ -298,6 +320,9 @@ func (w *writer) try(batch []request) error {
 
 func (w *writer) run(r *request) (Result, error) {
 	if r.fn != nil {
+		if err := w.pending.flush(w.txn); err != nil {
+			return Result{}, err
+		}
 		return Result{}, r.fn(w)
 	}
 	return w.put(&r.entry)

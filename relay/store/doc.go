@@ -11,7 +11,7 @@
 // # Promises
 //
 // An Append that returned a result is on disk. One committer groups all that
-// overlaps (up to 256 entries or 5 ms) into one synced commit; events, their
+// overlaps (up to 256 entries) into one synced commit; events, their
 // index rows, claims, labels and the removals they cause appear together or
 // not at all. Readers never wait for the committer, and no read transaction
 // lives while a caller holds the loop: Query and Changes copy a batch, let go,

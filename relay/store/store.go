@@ -26,7 +26,7 @@ type Config struct {
 	NoLock    bool           // with ReadOnly: make no lock file. Only where nobody writes: a writer would not know of us, and give pages that we read to others
 	NoSync    bool           // commits are not synced: benchmarks only, a crash loses events
 	BatchSize int            // entries per commit; default 256
-	BatchWait time.Duration  // from the start of one shared commit to that of the next, at least; default 3 ms
+	BatchWait time.Duration  // from the start of one shared commit to that of the next, at least; up to eight times that while entries are on their way (Expect); default 3 ms
 	Sets      []nostr.Filter // kept ready for negentropy besides the whole log; no limit, no search
 	Hidden    []int          // kinds that are in no set kept ready; default 1059, wrapped messages
 	Retention Retention      // what the sweeper drops; may change later by SetRetention
@@ -98,6 +98,8 @@ type Store struct {
 	stopped   chan struct{} // closed when Run has returned
 	lastBatch int           // size of the last commit; owned by the committer
 	lastBegan time.Time     // when it began; owned by the committer
+	lastEnded time.Time     // when it ended; owned by the committer
+	coming    func() int    // entries about to be submitted
 
 	vanishing atomic.Pointer[map[[32]byte]vanishing] // bulk removals not yet through, by author; nil: none
 	retention atomic.Pointer[Retention]
@@ -115,6 +117,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 		readers: make(chan *lmdb.Txn, 64), // transactions; when full: abort instead of keeping
 		grown:   make(chan struct{}),
 		stopped: make(chan struct{}),
+		coming:  func() int { return 0 },
 	}
 	s.retention.Store(&cfg.Retention)
 	if err := s.openEnv(); err != nil {
@@ -213,6 +216,10 @@ func (s *Store) load() error {
 		return s.loadVanishing(txn)
 	})
 }
+
+// Expect tells the committer whom to ask how many entries are about to be
+// submitted, so that they share a commit. To be called before Run.
+func (s *Store) Expect(coming func() int) { s.coming = coming }
 
 // Close lets go of the environment. Run must have returned, and no read may be
 // under way.

@@ -238,7 +238,8 @@ func (w *writer) take(c taking, p *parsed) error {
 	return w.txn.Put(w.s.t.claim, append(append([]byte{}, p.id[:]...), c.key[:]...), []byte(present), 0)
 }
 
-// insert writes the record and every index row.
+// insert writes the record and what later events of the same commit are held
+// against; the other index rows are pending.
 func (w *writer) insert(e *Entry, p *parsed) (Pos, error) {
 	t := &w.s.t
 	pos := w.head + 1
@@ -250,14 +251,10 @@ func (w *writer) insert(e *Entry, p *parsed) (Pos, error) {
 	if err := w.txn.Put(t.id, p.id[:], key, 0); err != nil {
 		return 0, err
 	}
-	if err := w.txn.Put(t.created, createdKey(p.created, p.id), key, 0); err != nil {
-		return 0, err
-	}
+	w.pending.add(t.created, createdKey(p.created, p.id), key)
 	ent := makeEntry(p.created, p.id, pos)
 	for _, r := range p.rows {
-		if err := w.txn.Put(r.dbi, r.key, ent[:], 0); err != nil {
-			return 0, err
-		}
+		w.pending.add(r.dbi, r.key, ent[:])
 	}
 	if p.address != nil {
 		if err := w.txn.Put(t.address, p.address, key, 0); err != nil {
@@ -286,6 +283,9 @@ func (w *writer) label(id ID, labels []admit.Label) error {
 // removeAt takes the event at pos out of the log and every index, and leaves a
 // removal marker. Its claims stay as bare hashes.
 func (w *writer) removeAt(pos Pos) error {
+	if err := w.pending.flush(w.txn); err != nil { // it may have come in this commit
+		return err
+	}
 	rec, err := w.record(pos)
 	if err != nil {
 		return err
