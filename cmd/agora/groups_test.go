@@ -239,6 +239,12 @@ func TestAMirrorKeepsAnotherHostsGroup(t *testing.T) {
 	if _, text := fetch(t, other.at.page+"/v1/groups"); !strings.Contains(text, `"mirrored":[{"group":"`+state.Group) || !strings.Contains(text, `"people":2`) {
 		t.Error(text)
 	}
+	if resp, text := fetch(t, other.at.page+"/v1/groups/"+state.Group); resp.StatusCode != 200 || !strings.Contains(text, `"members":"`+state.Members) {
+		t.Errorf("asked for by its address: %s %s", resp.Status, text)
+	}
+	if resp, _ := fetch(t, other.at.page+"/v1/groups/"+state.Group+"/log"); resp.StatusCode != 404 {
+		t.Errorf("its log is its host's: %s", resp.Status)
+	}
 	// a member acts there, and so does a poll of an older root find its members
 	if resp, _ := fetch(t, other.at.page+"/v1/members/"+sumHex(first.File())); resp.StatusCode != 200 {
 		t.Errorf("the older members file: %s", resp.Status)

@@ -39,6 +39,21 @@ func makeEvidence(ctx context.Context, cmd *cli.Command, group personhood.Addres
 	return textOrFile(cmd.String("evidence"))
 }
 
+// wayIn is how somebody without evidence gets into a group.
+func wayIn(source string) string {
+	switch source {
+	case "":
+		return "ask the relay that keeps it, this one only mirrors it"
+	case "invite":
+		return "ask a member for an invitation (agora person invite), and give that word"
+	case "labels":
+		return "give --label and --label-secret"
+	case "semaphore":
+		return "give --member-file"
+	}
+	return "give --evidence, the proof that " + source + " hands out"
+}
+
 func labelEvidence(cmd *cli.Command, group personhood.Address, id *semaphore.Identity) (string, error) {
 	prefix, value, err := nip19.Decode(cmd.String("label-secret"))
 	secret, ok := value.(string)

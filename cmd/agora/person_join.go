@@ -119,6 +119,9 @@ func joinAt(ctx context.Context, cmd *cli.Command, id *semaphore.Identity) error
 	if err != nil {
 		return err
 	}
+	if evidence == "" {
+		return usagef("the group %s takes nobody without evidence: %s", group.D, wayIn(state.Source))
+	}
 	return wishAt(ctx, cmd, at, id, group, evidence)
 }
 
@@ -143,8 +146,11 @@ func wishAt(ctx context.Context, cmd *cli.Command, at *groupHost, id *semaphore.
 	if out.Already {
 		word = "a member already"
 	}
-	_, err = fmt.Fprintf(cmd.Root().Writer, "%s    %s\nleaf      %d\nnext root %s\ninvite    %d others: agora person invite --relay %s --group %s\n",
-		word, out.Group, out.Leaf, time.Unix(out.Root, 0).Format(time.DateTime), out.Quota, at.base, group.D)
+	text := fmt.Sprintf("%s    %s\nleaf      %d\nnext root %s\n", word, out.Group, out.Leaf, time.Unix(out.Root, 0).Format(time.DateTime))
+	if out.Quota > 0 {
+		text += fmt.Sprintf("invite    %d others: agora person invite --relay %s --group %s\n", out.Quota, at.base, group.D)
+	}
+	_, err = fmt.Fprint(cmd.Root().Writer, text)
 	return err
 }
 

@@ -91,7 +91,7 @@ func (d *Doors) Handler() http.Handler {
 	d.places = make(chan struct{}, mostJoining) // wishes; when full: 503
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/groups", d.list)
-	mux.HandleFunc("GET /v1/groups/{d}", d.group(func(w http.ResponseWriter, _ *http.Request, g *Group) { httpapi.Reply(w, http.StatusOK, g.State()) }))
+	mux.HandleFunc("GET /v1/groups/{d}", d.state)
 	mux.HandleFunc("GET /v1/groups/{d}/log", d.group(serveLog))
 	mux.HandleFunc("POST /v1/groups/{d}/join", d.group(d.join))
 	mux.HandleFunc("POST /v1/groups/{d}/remove", d.group(d.remove))
@@ -113,7 +113,21 @@ func (d *Doors) list(w http.ResponseWriter, r *http.Request) {
 	httpapi.Reply(w, http.StatusOK, map[string]any{"groups": all, "mirrored": mirrored})
 }
 
-// group finds the group that a path names.
+// state tells of a group that is kept here or, by its address, mirrored: one
+// acts as its member here, too.
+func (d *Doors) state(w http.ResponseWriter, r *http.Request) {
+	if d.Mirror != nil {
+		for _, s := range d.Mirror(r.Context()) {
+			if s.Group == r.PathValue("d") {
+				httpapi.Reply(w, http.StatusOK, s)
+				return
+			}
+		}
+	}
+	d.group(func(w http.ResponseWriter, _ *http.Request, g *Group) { httpapi.Reply(w, http.StatusOK, g.State()) })(w, r)
+}
+
+// group finds the group kept here that a path names.
 func (d *Doors) group(serve func(http.ResponseWriter, *http.Request, *Group)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		for _, g := range d.Groups {
