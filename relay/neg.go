@@ -107,6 +107,9 @@ func (s *session) negRefuse(id string, p admit.Prefix, text string) error {
 
 func (s *session) negOpen(ctx context.Context, m wire.Message) error {
 	lim := s.r.limits()
+	if !s.r.negentropy() {
+		return s.negRefuse(m.Sub, admit.Blocked, "this relay does not reconcile")
+	}
 	if len(s.negs) >= negPerSession {
 		return s.negRefuse(m.Sub, admit.Blocked, fmt.Sprintf("at most %d negotiations per connection: close one first", negPerSession))
 	}

@@ -268,6 +268,16 @@ func TestNegentropyOutOfOrderIsClosed(t *testing.T) {
 	}
 }
 
+func TestNegentropyThatIsOffIsNotSpokenEvenOfReadySets(t *testing.T) {
+	r := start(t, Config{Limits: Limits{MaxNegentropy: -1}}, nil)
+	c := r.dial(t)
+	c.send(fmt.Sprintf(anyNeg, "x", `{}`))
+	c.want("NEG-ERR", "x", "blocked: this relay does not reconcile")
+	if slices.Contains(r.Info().SupportedNIPs, 77) {
+		t.Error("NIP-77 is claimed")
+	}
+}
+
 func TestNegentropyIsBoundedPerConnectionAndRelay(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 77))
 	r := start(t, Config{Limits: Limits{MaxNegentropy: 50}}, nil)
