@@ -33,6 +33,36 @@ func Fail(w http.ResponseWriter, status int, text string) {
 	Reply(w, status, Problem{text})
 }
 
+// Routed is mux, but that it refuses wrong addresses and methods as everything
+// else is refused here, and not in plain text.
+func Routed(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		said := unsaid{header: http.Header{}}
+		h.ServeHTTP(&said, r)
+		if allow := said.header.Get("Allow"); said.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", allow)
+			Fail(w, said.status, "this address takes "+allow)
+			return
+		}
+		Fail(w, http.StatusNotFound, "no such address; GET /openapi.json names them all")
+	})
+}
+
+// unsaid keeps what a mux would answer.
+type unsaid struct {
+	header http.Header
+	status int
+}
+
+func (u *unsaid) Header() http.Header         { return u.header }
+func (u *unsaid) WriteHeader(status int)      { u.status = status }
+func (u *unsaid) Write(b []byte) (int, error) { return len(b), nil }
+
 // Open lets any web page read what next answers, and answers preflights: pages
 // may use methods, a list such as "GET, HEAD", and may sign (NIP-98).
 func Open(methods string, next http.Handler) http.Handler {

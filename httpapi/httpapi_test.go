@@ -30,6 +30,29 @@ func TestPagesOfOtherOriginsReadAndSign(t *testing.T) {
 	}
 }
 
+func TestWrongAddressesAndMethodsAreRefusedInJSON(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/x", func(w http.ResponseWriter, r *http.Request) { httpapi.Reply(w, http.StatusOK, r.Pattern) })
+	mux.HandleFunc("GET /v1/x/{id}", func(w http.ResponseWriter, r *http.Request) { httpapi.Reply(w, http.StatusOK, r.PathValue("id")) })
+	for _, c := range []struct {
+		method, path string
+		status       int
+		says         string
+	}{
+		{"GET", "/v1/x", 200, `"GET /v1/x"`}, {"GET", "/v1/x/7", 200, `"7"`}, {"HEAD", "/v1/x", 200, ""},
+		{"DELETE", "/v1/x", 405, `{"error":"this address takes GET, HEAD"}`},
+		{"GET", "/v1/x/7/8", 404, `{"error":"no such address; GET /openapi.json names them all"}`},
+	} {
+		w := httptest.NewRecorder()
+		httpapi.Routed(mux).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
+		got := strings.TrimSpace(w.Body.String())
+		if w.Code != c.status || c.says != "" && got != c.says || w.Header().Get("Content-Type") != "application/json" ||
+			(w.Header().Get("Allow") == "GET, HEAD") != (c.status == 405) {
+			t.Errorf("%s %s: %d %v %s", c.method, c.path, w.Code, w.Header(), got)
+		}
+	}
+}
+
 func TestRefusalIsJSONAndKeepsTheCallersCacheControl(t *testing.T) {
 	w := httptest.NewRecorder()
 	w.Header().Set("Cache-Control", "no-store")

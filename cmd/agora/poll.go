@@ -126,6 +126,9 @@ func runPollCreate(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if cmd.IsSet("ends") && ends == 0 {
+		return usagef("--ends: a poll that ends at once takes no ballots: give a time such as 24h, or leave it out for a poll without end")
+	}
 	ev := draftPoll(cmd, ends)
 	root := cmd.String("root")
 	if relay != "" {

@@ -123,6 +123,9 @@ func recountFrom(ctx context.Context, cmd *cli.Command, from, id string) (*perso
 	if _, bad := errors.AsType[*poll.Invalid](err); bad {
 		return nil, fmt.Errorf("this poll cannot be counted: %w", err)
 	}
+	if errors.Is(err, personhood.ErrManyPolls) {
+		return nil, usagef("%w with --poll ID", err)
+	}
 	return r, err
 }
 

@@ -32,7 +32,7 @@ func (p *polls) handler() http.Handler {
 	for pattern, serve := range p.routes() {
 		mux.HandleFunc(pattern, p.told(serve))
 	}
-	return httpapi.Open("GET, HEAD, POST", mux)
+	return httpapi.Open("GET, HEAD, POST", httpapi.Routed(mux))
 }
 
 type serveFunc func(w http.ResponseWriter, r *http.Request) error

@@ -98,7 +98,7 @@ func (d *Doors) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/groups/{d}/publish", d.group(d.publish))
 	mux.HandleFunc("GET /v1/members/{sha256}", d.members)
 	mux.HandleFunc("GET /v1/members/{sha256}/nodes", d.nodes)
-	return httpapi.Open("GET, HEAD, POST", mux)
+	return httpapi.Open("GET, HEAD, POST", httpapi.Routed(mux))
 }
 
 func (d *Doors) list(w http.ResponseWriter, r *http.Request) {
