@@ -200,9 +200,12 @@ const each = 4096 // places
 // who, what, when.
 func (r *Reader) Acts(n Note, yield func(actor uint32, action Action, at int64) bool) {
 	acts := n.inner.acts.rows()
-	for i := range acts.n {
-		if a := acts.act(i); a.at <= r.now && a.actor != n.Author && !yield(a.actor, a.action(), int64(a.at)) {
-			return
+	var some [block]act
+	for from := 0; from < acts.n; from += block {
+		for _, a := range acts.read(from, some[:]) {
+			if a.at <= r.now && a.actor != n.Author && !yield(a.actor, a.action(), int64(a.at)) {
+				return
+			}
 		}
 	}
 }

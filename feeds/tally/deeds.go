@@ -26,24 +26,27 @@ type Deeds struct {
 // author, once: many events of one key are no more than one.
 func (r *Reader) Actors(n Note, yield func(actor uint32, did Deeds) bool) {
 	acts := n.inner.acts.rows()
-	for i := 0; i < acts.n; {
-		a := acts.act(i)
-		actor, did := a.actor, Deeds{}
-		for a.actor == actor {
-			if a.at <= r.now {
-				did.Done |= 1 << a.action()
-				if Liking.Has(a.action()) && (did.Liked == 0 || int64(a.at) < did.Liked) {
-					did.Liked = int64(a.at)
+	var some [block]act
+	actor, did := n.Author, Deeds{}
+	for from := 0; from < acts.n; from += block {
+		for _, a := range acts.read(from, some[:]) {
+			if a.actor != actor {
+				if did.Done != 0 && actor != n.Author && !yield(actor, did) {
+					return
 				}
+				actor, did = a.actor, Deeds{}
 			}
-			if i++; i == acts.n {
-				break
+			if a.at > r.now {
+				continue
 			}
-			a = acts.act(i)
+			did.Done |= 1 << a.action()
+			if Liking.Has(a.action()) && (did.Liked == 0 || int64(a.at) < did.Liked) {
+				did.Liked = int64(a.at)
+			}
 		}
-		if did.Done != 0 && actor != n.Author && !yield(actor, did) {
-			return
-		}
+	}
+	if did.Done != 0 && actor != n.Author {
+		yield(actor, did)
 	}
 }
 

@@ -76,6 +76,43 @@ func (r *rows) act(i int) act {
 	}
 }
 
+// block is how many acts are read at once by who reads them all.
+const block = 16
+
+// read gives some acts, the from-th first, as many as there is room for. Rows
+// of the usual widths are read with the least work: what is theirs is constant.
+func (r *rows) read(from int, into []act) []act {
+	into = into[:min(len(into), r.n-from)]
+	data, since := r.data[from*r.size:], r.since
+	switch {
+	case r.mask == 1<<16-1 && r.span == 1<<24-1:
+		for i := range into {
+			row := (*[9]byte)(data)
+			into[i] = act{
+				actor: uint32(binary.LittleEndian.Uint16(row[:])),
+				at:    since + binary.LittleEndian.Uint32(row[2:])&(1<<24-1),
+				mark:  binary.LittleEndian.Uint32(row[5:]),
+			}
+			data = data[len(row):]
+		}
+	case r.mask == 1<<24-1 && r.span == 1<<24-1:
+		for i := range into {
+			row := (*[10]byte)(data)
+			into[i] = act{
+				actor: binary.LittleEndian.Uint32(row[:]) & (1<<24 - 1),
+				at:    since + binary.LittleEndian.Uint32(row[3:])&(1<<24-1),
+				mark:  binary.LittleEndian.Uint32(row[6:]),
+			}
+			data = data[len(row):]
+		}
+	default:
+		for i := range into {
+			into[i] = r.act(from + i)
+		}
+	}
+	return into
+}
+
 func (r *rows) set(i int, a act) {
 	row := r.data[i*r.size : (i+1)*r.size]
 	var b [12]byte

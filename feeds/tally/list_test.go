@@ -11,7 +11,7 @@ import (
 // and times of every size and in every order, beside a plain slice.
 func TestAListIsASortedSliceOfActs(t *testing.T) {
 	actors := []uint32{0, 255, 256, 65_535, 65_536, 1<<24 - 1, 1 << 24, math.MaxUint32 - 1}
-	times := []uint32{1, 65_536, 1<<24 + 1, 1 << 31, math.MaxUint32 - 1}
+	times := []uint32{1, 65_536, 1 << 20, 1<<24 + 1, 1 << 31, math.MaxUint32 - 1}
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		var l list
@@ -45,6 +45,12 @@ func TestAListIsASortedSliceOfActs(t *testing.T) {
 }
 
 func groupsAgree(t *testing.T, r rows, want []act) {
+	var some [block]act
+	for from := 0; from < len(want); from += block {
+		if got := r.read(from, some[:]); !slices.Equal(got, want[from:min(from+block, len(want))]) {
+			t.Fatalf("from the %d-th on %v are read, want %v", from, got, want[from:])
+		}
+	}
 	for i, a := range want {
 		from, to := r.group(a.actor)
 		if from > i || to <= i || from > 0 && want[from-1].actor == a.actor || to < len(want) && want[to].actor == a.actor {
