@@ -14,7 +14,7 @@ import (
 )
 
 // ranking is all notes of one feed in order, as of one moment. It is never
-// changed.
+// changed, but for what rankings notes there.
 type ranking struct {
 	token [16]byte // names it in cursors; nobody can guess another's
 	asked string   // what had been asked: see Request.key
@@ -23,6 +23,7 @@ type ranking struct {
 	shown *shown // for reasons; nil when the model gave none, or room was short
 	own   bool   // one reader's
 	born  time.Time
+	whole *lru.Element // where it stands in rankings.whole, whose lock guards this; nil: nowhere
 }
 
 // mostOwn is how many rankings are kept of what one reader asks again and
@@ -51,6 +52,7 @@ type rankings struct {
 	own   map[string][]*lru.Element // of one reader's question, the oldest first; at most mostOwn
 	busy  map[string]*making
 	order *lru.List // of *ranking, most recently used first
+	whole *lru.List // of those elements of order whose rankings have what reasons need, in the same order
 	bytes int64
 }
 
@@ -61,7 +63,7 @@ type making struct {
 }
 
 func newRankings(most int64, keep time.Duration) *rankings {
-	return &rankings{most: most, keep: keep, by: map[[16]byte]*lru.Element{}, last: map[string]*lru.Element{}, own: map[string][]*lru.Element{}, busy: map[string]*making{}, order: lru.New()}
+	return &rankings{most: most, keep: keep, by: map[[16]byte]*lru.Element{}, last: map[string]*lru.Element{}, own: map[string][]*lru.Element{}, busy: map[string]*making{}, order: lru.New(), whole: lru.New()}
 }
 
 // fresh is the newest ranking for what is asked when it is younger than age, or
@@ -70,7 +72,7 @@ func newRankings(most int64, keep time.Duration) *rankings {
 func (k *rankings) fresh(asked string, age time.Duration, make func() (*ranking, error)) (*ranking, error) {
 	k.mu.Lock()
 	if el, ok := k.last[asked]; ok && time.Since(el.Value.(*ranking).born) < age {
-		k.order.MoveToFront(el)
+		k.touch(el)
 		k.mu.Unlock()
 		return el.Value.(*ranking), nil
 	}
@@ -113,6 +115,9 @@ func (k *rankings) put(r *ranking) {
 	el := k.order.PushFront(r)
 	k.by[r.token], k.last[r.asked] = el, el
 	k.bytes += r.bytes()
+	if r.shown != nil {
+		r.whole = k.whole.PushFront(el)
+	}
 	if r.own {
 		if k.own[r.asked] = append(k.own[r.asked], el); len(k.own[r.asked]) > mostOwn {
 			k.drop(k.own[r.asked][0])
@@ -131,23 +136,25 @@ func (k *rankings) put(r *ranking) {
 // spare takes from the longest unused ranking that has it what reasons need:
 // the order is worth more to who reads on. false: none has.
 func (k *rankings) spare() bool {
-	for el := k.order.Back(); el != nil; el = el.Prev() {
-		r := el.Value.(*ranking)
-		if r.shown == nil {
-			continue
-		}
-		bare := *r // others may be reading r
-		bare.shown = nil
-		el.Value = &bare
-		k.bytes -= r.bytes() - bare.bytes()
-		return true
+	last := k.whole.Back()
+	if last == nil {
+		return false
 	}
-	return false
+	el := k.whole.Remove(last).(*lru.Element)
+	r := el.Value.(*ranking)
+	bare := *r // others may be reading r
+	bare.shown, bare.whole = nil, nil
+	el.Value = &bare
+	k.bytes -= r.bytes() - bare.bytes()
+	return true
 }
 
 func (k *rankings) drop(el *lru.Element) {
 	r := k.order.Remove(el).(*ranking)
 	delete(k.by, r.token)
+	if r.whole != nil {
+		k.whole.Remove(r.whole)
+	}
 	if r.own {
 		k.own[r.asked] = slices.DeleteFunc(k.own[r.asked], func(o *lru.Element) bool { return o == el })
 		if len(k.own[r.asked]) == 0 {
@@ -176,8 +183,16 @@ func (k *rankings) find(cursor, asked string) (*ranking, int, error) {
 	if r.asked != asked || at > len(r.list) {
 		return nil, 0, &Problem{Text: "this cursor belongs to another question: feed, viewer, knobs and filters must stay the same"}
 	}
-	k.order.MoveToFront(el)
+	k.touch(el)
 	return r, at, nil
+}
+
+// touch notes that a ranking is used.
+func (k *rankings) touch(el *lru.Element) {
+	k.order.MoveToFront(el)
+	if r := el.Value.(*ranking); r.whole != nil {
+		k.whole.MoveToFront(r.whole)
+	}
 }
 
 func (r *ranking) cursor(at int) string {

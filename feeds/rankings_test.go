@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -60,5 +61,64 @@ func TestWhereRoomIsShortReasonsGoBeforeCursors(t *testing.T) {
 	}
 	if k.bytes != 0 || len(k.by)+len(k.own)+len(k.last) != 0 {
 		t.Errorf("something is left: %d bytes, %d, %d, %d", k.bytes, len(k.by), len(k.own), len(k.last))
+	}
+}
+
+// TestWhichRankingsHaveReasonsIsKnownInTheOrderOfUse makes, reads and loses
+// rankings, and each time looks through them all.
+func TestWhichRankingsHaveReasonsIsKnownInTheOrderOfUse(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	k := newRankings(60<<10, time.Minute)
+	var cursors []string // by what was asked
+	bared := 0
+	for step := range 3000 {
+		asked := r.IntN(12)
+		switch {
+		case asked < len(cursors) && r.IntN(2) == 0:
+			_, _, _ = k.find(cursors[asked], fmt.Sprint(asked))
+		case asked < len(cursors) && r.IntN(3) == 0:
+			_, _ = k.fresh(fmt.Sprint(asked), time.Minute, func() (*ranking, error) { return nil, errUnmade })
+		default:
+			asked = min(asked, len(cursors))
+			cursors = append(cursors[:asked], append([]string{keep(t, k, fmt.Sprint(asked), asked%2 == 0).cursor(1)}, cursors[min(asked+1, len(cursors)):]...)...)
+		}
+		if r.IntN(40) == 0 && k.order.Len() > 0 {
+			k.drop(k.order.Front())
+		}
+		whole := k.whole.Front()
+		for el := k.order.Front(); el != nil; el = el.Next() {
+			if el.Value.(*ranking).shown == nil {
+				bared++
+				continue
+			}
+			if whole == nil || whole.Value != any(el) {
+				t.Fatalf("step %d: the rankings that have what reasons need are not those that are listed", step)
+			}
+			whole = whole.Next()
+		}
+		if whole != nil || k.bytes > k.most {
+			t.Fatalf("step %d: %d bytes; listed beyond those that have reasons: %v", step, k.bytes, whole)
+		}
+	}
+	if bared == 0 {
+		t.Error("none has lost what reasons need")
+	}
+}
+
+// BenchmarkRankingsWithoutRoom puts one more in where there is room for bare
+// ones only.
+func BenchmarkRankingsWithoutRoom(b *testing.B) {
+	k := newRankings(64<<20, time.Hour)
+	one := func(n int) {
+		rows := &shown{inputs: []feature.Tensor{{Float: make([]float32, 1000)}}}
+		k.put(&ranking{asked: fmt.Sprint(n), list: make([]place, 50), shown: rows, born: time.Now()})
+	}
+	n := 0
+	for ; n < 50_000; n++ {
+		one(n)
+	}
+	for b.Loop() {
+		one(n)
+		n++
 	}
 }
