@@ -16,8 +16,7 @@ type actor struct {
 }
 
 // actors is the table of keys, in pages that are never moved; places of those
-// gone are used again. A page of keys and one of actors are of sizes that the
-// allocator gives out whole.
+// gone are used again.
 type actors struct {
 	keys   []*[1 << pageBits]Key
 	pages  []*[1 << pageBits]actor

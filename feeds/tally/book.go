@@ -66,12 +66,13 @@ func (b *book) place(of target) (at uint32, ok bool) {
 		}
 	} else if at, ok := b.notes.find(of.id); ok {
 		x := b.notes.at(at).extra
-		return at, x == nil || x.address == Key{}
+		return at, x == nil || x.address == nil
 	}
 	at = b.notes.make(of.id)
 	if of.address {
-		b.notes.at(at).more().address = of.id
-		b.notes.named[of.id] = at
+		address := of.id
+		b.notes.at(at).more().address = &address
+		b.notes.named[address] = at
 	}
 	b.places = append(b.places, b.notes.refer(at))
 	b.empty++

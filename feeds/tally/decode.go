@@ -141,8 +141,9 @@ func (r *reader) note(b *book, at uint32, n *note, keys int) {
 	}
 	n.parent, n.root = r.ref(), r.ref()
 	n.acts = r.list(keys)
-	if address := r.key(); address != (Key{}) {
-		n.more().address = address
+	if key := r.key(); key != (Key{}) {
+		address := key
+		n.more().address = &address
 	}
 	for range r.count(28) {
 		z := zap{msat: r.u64(), actor: r.below(keys), at: r.u32(), mark: r.u32(), event: r.u64()}
@@ -198,8 +199,8 @@ func (b *book) derive() error {
 
 func (b *book) deriveNote(at uint32, n *note) error {
 	b.notes.index.add(at, b.notes.name)
-	if n.extra != nil && n.extra.address != (Key{}) {
-		b.notes.named[n.extra.address] = at
+	if n.extra != nil && n.extra.address != nil {
+		b.notes.named[*n.extra.address] = at
 	}
 	before := act{}
 	for a := range n.acts.all {

@@ -131,8 +131,8 @@ func (b *book) remove(at uint32) {
 		b.actors.release(a.actor)
 	}
 	b.acts -= n.acts.len()
-	if n.extra != nil && n.extra.address != (Key{}) {
-		delete(b.notes.named, n.extra.address)
+	if n.extra != nil && n.extra.address != nil {
+		delete(b.notes.named, *n.extra.address)
 	}
 	b.notes.drop(at)
 	b.change++

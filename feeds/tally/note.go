@@ -33,7 +33,7 @@ type note struct {
 type extra struct {
 	sums    *sums // when there is a crowd
 	zaps    []zap
-	address Key // sha256 of its address, of an addressable event; zero: none
+	address *Key // sha256 of its address, of an addressable event; nil: none
 }
 
 // zap is a verified zap receipt.
@@ -48,7 +48,9 @@ type zap struct {
 // ref names a note by its place, as long as it is not given up.
 type ref struct{ place, gen uint32 } // place + 1; 0: none
 
-const pageBits = 10
+// pageBits says how many rows a page has: as many as make pages of notes, keys,
+// actors and sketches sizes that the allocator gives out whole.
+const pageBits = 9
 
 // notes is the table of notes, in pages that are never moved.
 type notes struct {

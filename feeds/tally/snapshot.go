@@ -178,7 +178,11 @@ func (w *writer) note(n *note, sketch uint64) {
 		w.u32(0)
 		return
 	}
-	w.key(n.extra.address)
+	if n.extra.address == nil {
+		w.key(Key{})
+	} else {
+		w.key(*n.extra.address)
+	}
 	w.u32(uint32(len(n.extra.zaps)))
 	for _, z := range n.extra.zaps {
 		w.u64(z.msat)
