@@ -29,6 +29,8 @@ type other struct {
 	mostIDs  int    // a REQ with more ids is closed; 0: no bound
 	finish   bool   // says so at EOSE
 	deaf     bool   // does not heed until
+	restless bool   // has an event of now for each REQ, whatever that asks
+	endless  bool   // shows events and no end of them
 	wantAuth bool
 	junk     bool // sends what was not asked for, and what is no event
 	reject   func(*nostr.Event) string
@@ -154,10 +156,22 @@ func (c *otherConn) req(m wire.Message) {
 		c.say(wire.AppendEventFrame(nil, "never-opened", wire.AppendEvent(nil, note(rng, 1, 5))))
 		c.say([]byte(`["WHAT"]`))
 	}
+	if c.o.restless {
+		c.fresh(m.Sub, int64(c.o.seen["REQ"]))
+	}
+	for n := int64(0); c.o.endless && n < 3*pageMost; n++ {
+		c.fresh(m.Sub, n)
+	}
 	for _, ev := range list {
 		c.say(wire.AppendEventFrame(nil, m.Sub, wire.AppendEvent(nil, ev)))
 	}
 	c.say(wire.AppendEOSE(nil, m.Sub, hint))
+}
+
+// fresh shows an event that is not among the relay's.
+func (c *otherConn) fresh(sub string, n int64) {
+	rng := rand.New(rand.NewPCG(uint64(n), 98))
+	c.say(wire.AppendEventFrame(nil, sub, wire.AppendEvent(nil, note(rng, 1, 1_800_000_000+n))))
 }
 
 func (c *otherConn) neg(t *testing.T, m wire.Message) {

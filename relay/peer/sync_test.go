@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -193,6 +194,27 @@ func TestSyncStopsAtItsBounds(t *testing.T) {
 	silent := serveOther(t, &other{noNeg: "-"})
 	if _, err = Sync(ctx, testDialer(), Job{URL: silent.url, Direction: Down, Local: s, Publish: publishTo(s)}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("time: %v", err)
+	}
+}
+
+// Neither a relay that always has something new nor one whose page never ends
+// holds a walk for ever.
+func TestAWalkEndsWhateverTheOtherShows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 5))
+	for name, o := range map[string]*other{"restless": {restless: true, noNeg: "unknown cmd"}, "endless": {endless: true, noNeg: "unknown cmd"}} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t)
+			serveOther(t, o).put(notes(rng, 1200, 1000))
+			sum, err := Sync(t.Context(), testDialer(), Job{URL: o.url, Direction: Down, Local: s, Publish: publishTo(s), MaxEvents: 20_000})
+			if o.endless && (err == nil || !strings.Contains(err.Error(), "does not end a page")) || o.restless && (err != nil || sum.Stored != 1201) {
+				t.Errorf("%+v, %v", sum, err)
+			}
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if o.seen["REQ"] > 10 {
+				t.Errorf("asked %d times", o.seen["REQ"])
+			}
+		})
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 	openReqs   = 4         // REQs under way at once
 	inUpload   = 32        // events sent whose OK has not come
 	pageLimit  = 500       // events per page of a relay without NIP-77
+	pageMost   = 5_000     // messages of a page; a relay may show all of one second
 	maxRetries = 5         // sendings of one event that the other relay puts off
 	maxSeen    = 2_000_000 // ids remembered of a relay without NIP-77; beyond it, nothing is uploaded
 )
@@ -320,7 +321,7 @@ func (e *exchange) page(ctx context.Context, f nostr.Filter, seen map[store.ID]s
 	if err := e.r.send(wire.AppendReq(nil, sub, f)); err != nil {
 		return p, err
 	}
-	for {
+	for range pageMost {
 		one, err := e.r.next(ctx, e.Silence)
 		if err != nil {
 			return p, err
@@ -332,7 +333,7 @@ func (e *exchange) page(ctx context.Context, f nostr.Filter, seen map[store.ID]s
 		case m.Sub != sub:
 			e.unasked(m)
 		case m.Label == "EVENT":
-			e.paging(&p, m, seen)
+			e.paging(&p, f, m, seen)
 		case m.Label == "EOSE":
 			p.hint = m.Hint
 			return p, e.r.send(wire.AppendClose(nil, sub))
@@ -342,11 +343,14 @@ func (e *exchange) page(ctx context.Context, f nostr.Filter, seen map[store.ID]s
 			return p, fmt.Errorf("%s ended the query: %s", e.r.url, m.Text)
 		}
 	}
+	return p, fmt.Errorf("%s does not end a page of %d events: more than %d messages came", e.r.url, pageLimit, pageMost)
 }
 
-func (e *exchange) paging(p *page, m wire.ServerMessage, seen map[store.ID]struct{}) {
+// paging takes one event of a page. What the page does not ask for is no part
+// of it, or a relay that does not heed until would be walked for ever.
+func (e *exchange) paging(p *page, asked nostr.Filter, m wire.ServerMessage, seen map[store.ID]struct{}) {
 	id, err := store.ParseID(m.Event.ID)
-	if err != nil || !e.Filter.Matches(m.Event) {
+	if err != nil || !asked.Matches(m.Event) {
 		e.unasked(m)
 		return
 	}
