@@ -108,7 +108,7 @@ func (s *session) negRefuse(id string, p admit.Prefix, text string) error {
 func (s *session) negOpen(ctx context.Context, m wire.Message) error {
 	lim := s.r.limits()
 	if !s.r.negentropy() {
-		return s.negRefuse(m.Sub, admit.Blocked, "this relay does not reconcile")
+		return s.negRefuse(m.Sub, admit.Unsupported, "this relay does not reconcile, ask by REQ")
 	}
 	if len(s.negs) >= negPerSession {
 		return s.negRefuse(m.Sub, admit.Blocked, fmt.Sprintf("at most %d negotiations per connection: close one first", negPerSession))

@@ -272,7 +272,7 @@ func TestNegentropyThatIsOffIsNotSpokenEvenOfReadySets(t *testing.T) {
 	r := start(t, Config{Limits: Limits{MaxNegentropy: -1}}, nil)
 	c := r.dial(t)
 	c.send(fmt.Sprintf(anyNeg, "x", `{}`))
-	c.want("NEG-ERR", "x", "blocked: this relay does not reconcile")
+	c.want("NEG-ERR", "x", "unsupported: this relay does not reconcile")
 	if slices.Contains(r.Info().SupportedNIPs, 77) {
 		t.Error("NIP-77 is claimed")
 	}

@@ -47,11 +47,11 @@ const httpAuthAgain = 3 * time.Second
 type HTTPAuth struct {
 	bases []base
 
-	mu      sync.Mutex // guards what follows
-	turned  time.Time  // when fresh was begun
+	mu      sync.Mutex             // guards what follows
+	turned  time.Time              // when fresh was begun
 	fresh   map[[16]byte]time.Time // when an id was first used
 	stale   map[[16]byte]time.Time // what was fresh before; kept for one more turn
-	mostIDs int                   // mostHTTPIDs, less in a test
+	mostIDs int                    // mostHTTPIDs, less in a test
 }
 
 // base is a public URL, taken apart.

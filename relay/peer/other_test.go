@@ -24,7 +24,7 @@ import (
 // some relays we shall meet.
 type other struct {
 	noNeg    string // answer NEG-* with this NOTICE instead; "-": with silence
-	tooMany  int    // NEG-OPEN on more events than this is blocked; 0: never
+	tooMany  int    // NEG-OPEN on more events than this is blocked; 0: never, -1: always
 	most     int    // events per REQ; 0: no bound
 	mostIDs  int    // a REQ with more ids is closed; 0: no bound
 	finish   bool   // says so at EOSE
@@ -191,7 +191,7 @@ func (c *otherConn) neg(t *testing.T, m wire.Message) {
 			id, _ := store.ParseID(ev.ID)
 			keys = append(keys, wire.NegKeyOf(int64(ev.CreatedAt), id))
 		}
-		if c.o.tooMany > 0 && len(keys) > c.o.tooMany {
+		if c.o.tooMany != 0 && len(keys) > c.o.tooMany {
 			c.say(wire.AppendNegErr(nil, m.Sub, "blocked: too many records", int64(c.o.tooMany)))
 			return
 		}

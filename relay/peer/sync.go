@@ -153,14 +153,24 @@ func (e *exchange) once(ctx context.Context) error {
 	return err
 }
 
+// mostHalvings lead from all of time to one second, and some more: a relay that
+// finds even those too much does not reconcile at all.
+const mostHalvings = 40
+
 // spans reconciles the filter's span of time, in halves where the other relay
 // finds it too much at once.
 func (e *exchange) spans(ctx context.Context) error {
-	spans := []span{{filter: e.Filter}}
+	spans, refused := []span{{filter: e.Filter}}, 0
 	for len(spans) > 0 && !e.full() {
 		at := spans[len(spans)-1]
 		spans = spans[:len(spans)-1]
 		again, err := e.span(ctx, at.filter)
+		if refused++; err == nil {
+			refused = 0
+		}
+		if errors.Is(err, errTooManyThere) && refused > mostHalvings {
+			err = errNoNegentropy
+		}
 		switch {
 		case errors.Is(err, errNoNegentropy):
 			e.count(func(s *Summary) { s.Method = "req" })

@@ -201,17 +201,20 @@ func TestSyncStopsAtItsBounds(t *testing.T) {
 // holds a walk for ever.
 func TestAWalkEndsWhateverTheOtherShows(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 5))
-	for name, o := range map[string]*other{"restless": {restless: true, noNeg: "unknown cmd"}, "endless": {endless: true, noNeg: "unknown cmd"}} {
+	for name, o := range map[string]*other{
+		"restless": {restless: true, noNeg: "unknown cmd"}, "endless": {endless: true, noNeg: "unknown cmd"}, "grudging": {tooMany: -1},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t)
 			serveOther(t, o).put(notes(rng, 1200, 1000))
 			sum, err := Sync(t.Context(), testDialer(), Job{URL: o.url, Direction: Down, Local: s, Publish: publishTo(s), MaxEvents: 20_000})
-			if o.endless && (err == nil || !strings.Contains(err.Error(), "does not end a page")) || o.restless && (err != nil || sum.Stored != 1201) {
-				t.Errorf("%+v, %v", sum, err)
-			}
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			if o.seen["REQ"] > 10 {
+			if o.endless && (err == nil || !strings.Contains(err.Error(), "does not end a page")) || o.restless && (err != nil || sum.Stored != 1201) ||
+				o.tooMany < 0 && (err != nil || sum.Stored != 1200 || o.seen["NEG-OPEN"] > 50) {
+				t.Errorf("%+v, %v", sum, err)
+			}
+			if o.seen["REQ"] > 20 {
 				t.Errorf("asked %d times", o.seen["REQ"])
 			}
 		})
