@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,7 @@ func TestCommands(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REAL", real)
+			e.Setenv("PLACES", strconv.Itoa(runtime.GOMAXPROCS(0)+2)) // what serve lets run at once; the scripts do not see GOMAXPROCS
 			for name, path := range map[string]string{
 				"DOCS": "../../docs", "MODELS": "../../ranker/onnx/testdata", "ORT": "../../bin/libonnxruntime.so.1",
 			} {

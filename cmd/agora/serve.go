@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -78,10 +79,26 @@ func runServe(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	s.level, s.reload = level, reload
+	widen()
 	if err := s.greet(cmd.Root().Writer); err != nil {
 		return errors.Join(err, s.close())
 	}
 	return s.Run(ctx, hup)
+}
+
+// beyondCores is how many goroutines may run at once beyond one a core. A check
+// of a signature and a sync are calls into C, which keep a core's place in Go
+// until the runtime sees that they last, and a ranking keeps one for
+// milliseconds: with a few places more the system shares the cores out, and
+// publishing does not stand behind pages.
+const beyondCores = 2
+
+// widen makes these places. What is counted by cores must have been counted.
+// Whoever sets GOMAXPROCS knows better.
+func widen() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + beyondCores)
+	}
 }
 
 // server is a core with its doors open.

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -124,6 +125,9 @@ func (b *feedBench) run(ctx context.Context) (*feedReport, error) {
 	b.grew("start and store")
 	if err := b.openFeeds(inner, group); err != nil {
 		return nil, err
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2) // as agora serve does
 	}
 	st := b.tally.Stats()
 	b.report.Notes, b.report.Acts, b.report.Keys = st.Notes, st.Acts, st.Keys

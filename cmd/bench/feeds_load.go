@@ -147,7 +147,7 @@ func (b *feedBench) publishing(ctx context.Context, feed string, res *feedResult
 	if n == 0 {
 		return nil
 	}
-	if res.Alone, err = b.publish(ctx, n); err != nil {
+	if res.Alone, err = b.publish(ctx, feed+".alone", n); err != nil {
 		return err
 	}
 	stop, done := make(chan struct{}), make(chan error, 1) // closed; one result
@@ -156,12 +156,12 @@ func (b *feedBench) publishing(ctx context.Context, feed string, res *feedResult
 		_, err := b.ask(ctx, feed, time.Hour, stop, aside)
 		done <- err
 	}()
-	res.Beside, err = b.publish(ctx, n)
+	res.Beside, err = b.publish(ctx, feed+".beside", n)
 	close(stop)
 	return errors.Join(err, <-done)
 }
 
-func (b *feedBench) publish(ctx context.Context, n int) (perSecond float64, err error) {
+func (b *feedBench) publish(ctx context.Context, name string, n int) (perSecond float64, err error) {
 	events := make([]*nostr.Event, n)
 	secret := nostr.GeneratePrivateKey()
 	for i := range events {
@@ -170,6 +170,11 @@ func (b *feedBench) publish(ctx context.Context, n int) (perSecond float64, err 
 			return 0, err
 		}
 	}
+	stop, err := b.profile(name)
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	began := time.Now()
 	for lane := range 64 {
