@@ -20,7 +20,7 @@ type Keys struct {
 }
 
 // keySlots is how many keys are remembered at most, some 110 bytes each.
-const keySlots = 1 << 12
+const keySlots = 1 << 13
 
 type metKey struct {
 	key   [32]byte
