@@ -126,7 +126,7 @@ func TestAManifestWithAMistakeIsRefused(t *testing.T) {
 }
 
 func TestANameMayBeOfAnyScript(t *testing.T) {
-	for _, name := range []string{"Größe", "熱門", "می‌خواهم", "👩‍🚀 news", "🏴󠁧󠁢󠁳󠁣󠁴󠁿"} {
+	for _, name := range []string{"Größe", "熱門", "می\u200cخواهم", "👩\u200d🚀 news", "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"} {
 		m := full()
 		ev := m.Event(5)
 		set("name", name)(ev)
