@@ -61,7 +61,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (rep Report, err erro
 // broken marks what LMDB says of a file whose pages are not what they were.
 func broken(err error) error {
 	for _, is := range []lmdb.Errno{lmdb.Corrupted, lmdb.PageNotFound, lmdb.Invalid} {
-		if op, ok := errors.AsType[*lmdb.OpError](err); ok && op.Errno == is || errors.Is(err, is) {
+		if op, ok := errors.AsType[*lmdb.OpError](err); ok && errors.Is(op.Errno, is) || errors.Is(err, is) {
 			return fmt.Errorf("%w: %w", ErrBroken, err)
 		}
 	}
