@@ -154,13 +154,17 @@ func (p *spamPart) openPlugins(cfg Config, log *slog.Logger) error {
 func (p *spamPart) gates() (gates []relay.Gate) {
 	from := []admit.Origin{admit.Socket, admit.Sync}
 	for _, plugin := range p.plugins {
-		gates = append(gates, relay.Gate{Name: "write-policy", Gate: plugin, Origins: from})
+		gates = append(gates, relay.Gate{Name: "write-policy", Gate: plugin, Origins: from, Waits: onAll})
 	}
 	if p.gate != nil {
 		gates = append(gates, relay.Gate{Name: "spam", Gate: p.gate, Origins: from})
 	}
 	return gates
 }
+
+// onAll: a plugin may take its time over any event, and those of one
+// connection do not stand in line for it.
+func onAll(*nostr.Event) bool { return true }
 
 // spamRules are the operator's rules, then those of the mode.
 func (cfg Config) spamRules() ([]spam.Rule, error) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"agora/relay/admit"
 	"agora/spam"
 
+	"github.com/gorilla/websocket"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -278,6 +280,65 @@ func TestScoreAnswersABadLineInItsPlaceAndGoesOn(t *testing.T) {
 		if strings.Contains(line, `"error":`) != (i%2 == 0) || strings.Contains(line, `"spam":`) == (i%2 == 0) {
 			t.Errorf("line %d: %s", i+1, line)
 		}
+	}
+}
+
+// A plugin that looks three events up at once must be asked about all three,
+// though they came on one connection and its owner waits for the answers.
+func TestPluginIsAskedAboutManyEventsOfOneConnectionAtOnce(t *testing.T) {
+	const script = `n=0; ids=
+while IFS= read -r line; do
+	id=${line#*\"id\":\"}; ids="$ids ${id%%\"*}"; n=$((n+1))
+	case $n in 1|4) # the first says that it runs, then come three
+		for i in $ids; do printf '{"id":"%s","action":"accept","msg":""}\n' "$i"; done
+		ids=
+	esac
+done
+`
+	file := filepath.Join(t.TempDir(), "three.sh")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := startServer(t, func(c *Config) {
+		c.WritePolicy = []string{"sh " + file}
+		c.WritePolicyTime = Duration{time.Minute}
+	})
+	ws, resp, err := websocket.DefaultDialer.DialContext(t.Context(), s.at.relay, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close() // empty
+	defer func() { _ = ws.Close() }()
+	within(t, func() bool {
+		ev := nostr.Event{Kind: 7, CreatedAt: nostr.Now()}
+		if err := ev.Sign(nostr.GeneratePrivateKey()); err != nil {
+			t.Fatal(err)
+		}
+		reply, err := s.relay.Publish(t.Context(), &ev, nil, admit.Peer{Origin: admit.Socket})
+		return err == nil && reply.OK // an error: it does not run yet
+	}, "the plugin was not asked")
+	for i := range 3 {
+		ev := nostr.Event{Kind: 7, CreatedAt: nostr.Now(), Content: strconv.Itoa(i)}
+		if err := ev.Sign(nostr.GeneratePrivateKey()); err != nil {
+			t.Fatal(err)
+		}
+		if err := ws.WriteJSON([]any{"EVENT", &ev}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = ws.SetReadDeadline(time.Now().Add(2 * time.Minute))
+	for stored := 0; stored < 3; {
+		var msg []any
+		if err := ws.ReadJSON(&msg); err != nil {
+			t.Fatalf("after %d of 3: %v", stored, err)
+		}
+		if msg[0] != "OK" {
+			continue
+		}
+		if msg[2] != true {
+			t.Fatalf("%v", msg)
+		}
+		stored++
 	}
 }
 
