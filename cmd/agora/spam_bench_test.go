@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -23,6 +24,9 @@ func BenchmarkPublish(b *testing.B) {
 		b.Fatal(err)
 	}
 	samples = slices.DeleteFunc(samples, func(s spam.Sample) bool { return s.Spam == 1 })
+	places := runtime.GOMAXPROCS(0)
+	b.Cleanup(func() { runtime.GOMAXPROCS(places) })
+	widen() // as serve does
 	for _, mode := range []string{"pass", "quarantine"} {
 		b.Run("spam_mode="+mode, func(b *testing.B) {
 			s, _ := startServer(b, func(c *Config) { c.SpamMode, c.Feeds = mode, false })
