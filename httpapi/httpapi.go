@@ -33,6 +33,11 @@ func Fail(w http.ResponseWriter, status int, text string) {
 	Reply(w, status, Problem{text})
 }
 
+// NoAddress refuses an address that is not there.
+func NoAddress(w http.ResponseWriter) {
+	Fail(w, http.StatusNotFound, "no such address; GET /openapi.json names them all")
+}
+
 // Routed is mux, but that it refuses wrong addresses and methods as everything
 // else is refused here, and not in plain text.
 func Routed(mux *http.ServeMux) http.Handler {
@@ -49,7 +54,7 @@ func Routed(mux *http.ServeMux) http.Handler {
 			Fail(w, said.status, "this address takes "+allow)
 			return
 		}
-		Fail(w, http.StatusNotFound, "no such address; GET /openapi.json names them all")
+		NoAddress(w)
 	})
 }
 

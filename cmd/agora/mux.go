@@ -40,7 +40,7 @@ func (d doors) mux(metricsElsewhere bool) http.Handler {
 	m.Handle("/{$}", d.relay)
 	handle(m, "/about", d.about)
 	handle(m, "/v1/", httpapi.Open("GET, HEAD, POST", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		httpapi.Fail(w, http.StatusNotFound, "no such address; GET /openapi.json names them all")
+		httpapi.NoAddress(w)
 	})))
 	handle(m, "/assets/", d.web)
 	handle(m, "/v1/graph/", d.graph)

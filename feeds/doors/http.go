@@ -72,7 +72,7 @@ func (d *Doors) noRoute(w http.ResponseWriter, r *http.Request) {
 		httpapi.Reply(w, http.StatusNotImplemented, xrpcError{"MethodNotImplemented", "this method is not served here"})
 		return
 	}
-	httpapi.Fail(w, http.StatusNotFound, "no such address; GET /openapi.json names them all")
+	httpapi.NoAddress(w)
 }
 
 // unsigned is a signature that does not count.
